@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The hub of one guest: joins guest connections (of the stack, or accepted sockets of a socket link)
+// to host ends, by the port table. Owns the stack and the relays; borrows the loop. Opens nothing
+// itself: it asks the opener and is told later.
+#pragma once
+
+#include "link/link.h"
+#include "loop/loop.h"
+#include "stack/stack.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hub;
+
+#define HUB_CHANNELS_MAX 1024
+
+// Where host ends come from. In the daemon: the broker, by message. `session` names the request and
+// is never reused. Both return at once; the answer is hub_opened() or hub_refused(), from within
+// open() or later.
+struct hub_opener {
+    void (*open)(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer);
+    // The guest gave up before the answer (or the session ended early): no answer is wanted.
+    void (*cancel)(void *ctx, uint32_t session);
+    void *ctx;
+};
+
+struct hub_channel {
+    uint16_t port;
+    uint32_t max;       // connections at once; 0: as many as the guest has
+    bool accept_early;  // the guest connects before the host end is there (server=on,wait=off)
+};
+
+struct hub_config {
+    const char *guest;         // name for log lines, copied
+    struct stack_config stack; // secret filled by the caller
+    struct hub_opener opener;
+};
+
+// NULL when out of memory.
+struct hub *hub_new(struct loop *loop, const struct hub_config *config);
+void hub_free(struct hub *hub); // closes every end and the link; no callbacks
+
+// Channel index (what opener.open is given), or -EEXIST, -ENOSPC.
+int hub_add_channel(struct hub *hub, const struct hub_channel *channel);
+
+// Attaches a frame link, made with hub_link_events() and the hub as ctx; takes ownership; a link
+// attached before is freed first. on_down is called (ctx of its own) when the link broke, after all
+// its connections were closed and the link freed.
+const struct link_events *hub_link_events(void);
+void hub_attach_link(struct hub *hub, struct link *link);
+void hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx);
+
+// Attaches a listening TCP socket of a socket link (inside the guest's namespace) as the guest side
+// of `channel`; takes ownership of fd. 0 or -errno.
+int hub_attach_listener(struct hub *hub, uint16_t channel, int fd);
+
+// The opener's answer. fd: connected, non-blocking; ownership passes, also when the session is gone.
+void hub_opened(struct hub *hub, uint32_t session, int fd);
+// why: a negative errno, for the log. The broker has already logged the reason in full.
+void hub_refused(struct hub *hub, uint32_t session, int why);
+
+const struct stack_stats *hub_stack_stats(const struct hub *hub);
+uint32_t hub_session_count(const struct hub *hub);

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Joins two stream sockets inside the kernel: splice(2) through a pipe each way, no copy in user
+// space. Ends map exactly: EOF to SHUT_WR each way, half-close included; an error on one side
+// resets the other (SO_LINGER 0 on TCP) after the bytes already read. Back-pressure is the pipes'.
+#pragma once
+
+#include "loop/loop.h"
+
+struct splice;
+
+// Starts relaying between two connected, non-blocking sockets; takes ownership of both, also on
+// failure. on_done is called once, when both are closed, never from within splice_new; the relay
+// has freed itself by then. NULL when descriptors or memory ran out (both fds are closed, the guest
+// side by reset).
+struct splice *splice_new(
+    struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx);
+// Resets and closes both sides now; no on_done.
+void splice_free(struct splice *s);
+// Closes a TCP socket so that its peer sees RST.
+void splice_reset_fd(int fd);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What one guest's daemon is to do, put together from the command line: names, addresses, channels,
+// limits. Pure values; owns its channel array.
+#pragma once
+
+#include "base/error.h"
+#include "host/device.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GUEST_NAME_MAX 63
+
+struct guest_config {
+    char name[GUEST_NAME_MAX + 1]; // --name; default "guest"
+    uint32_t net, netmask;         // --net 10.0.2.0/24, host order
+    uint32_t channel_addr;         // net + 4
+    uint32_t guest_addr;           // net + 15
+    uint16_t mtu;                  // --mtu, 1500; 576..65520
+    uint32_t max_conns;            // --max-connections, 4096; 1..65536
+    struct channel_spec *channels; // heap array
+    size_t channel_count;
+};
+
+void guest_config_init(struct guest_config *c);
+void guest_config_fini(struct guest_config *c);
+// "PORT:DEVICE". 0, or -EINVAL with err (also for a port given twice), or -ENOMEM.
+int guest_config_add_channel(struct guest_config *c, const char *text, struct error *err);
+// "10.0.2.0/24": prefix 8..27, host bits zero.
+int guest_config_set_net(struct guest_config *c, const char *text, struct error *err);
+int guest_config_set_name(struct guest_config *c, const char *text, struct error *err);
+int guest_config_set_mtu(struct guest_config *c, const char *text, struct error *err);
+int guest_config_set_max_conns(struct guest_config *c, const char *text, struct error *err);

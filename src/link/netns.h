@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Interfaces and sockets inside network namespaces, by ioctl and rtnetlink (rtnetlink(7),
+// netdevice(7)), and a helper process that enters a namespace, works there and hands fds back, so
+// that the caller itself never moves.
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NETNS_FDS_MAX 64
+
+// Forks; the child enters the network namespace at `path` (and the user namespace that owns it,
+// where needed), calls fn(arg, fds, &count, err), and passes fds back. Gives what fn gave (0 or
+// -errno), err carried across. fn must not keep state. fds: room for NETNS_FDS_MAX.
+int netns_run(const char *path,
+    int (*fn)(void *arg, int *fds, size_t *count, struct error *err), void *arg, int *fds,
+    size_t *count, struct error *err);
+
+// All below work in the caller's network namespace. 0 or -errno with err filled.
+int netns_link_up(const char *ifname, struct error *err);
+int netns_set_mtu(const char *ifname, uint16_t mtu, struct error *err);
+int netns_add_addr(const char *ifname, uint32_t addr, uint8_t prefix_len, struct error *err);
+int netns_add_veth(const char *a, const char *b, struct error *err);
+// Turns IPv6 off on the interface, so that it stays silent; missing IPv6 is fine.
+void netns_disable_ipv6(const char *ifname);
+// A tap queue with vnet header; created if missing.
+int netns_open_tap(const char *ifname, struct error *err);
+// An AF_PACKET SOCK_RAW socket bound to the interface, all protocols.
+int netns_open_packet(const char *ifname, struct error *err);
+// Listening TCP socket on addr:port (host order).
+int netns_listen_tcp(uint32_t addr, uint16_t port, struct error *err);
