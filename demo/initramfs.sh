@@ -94,13 +94,26 @@ done
 
 cat >"$root/sbin/load-drivers" <<'SCRIPT'
 #!/bin/sh
-# Loads the drivers of all devices, then of those that the first ones made appear.
+# Loads the drivers of all devices, and of those that the first ones make appear (virtio's, USB's),
+# until there is a network interface. USB devices show up when they like: wait for them up to 3 s.
 [ -e /proc/self ] || mount -t proc proc /proc
 [ -e /sys/class ] || mount -t sysfs sysfs /sys
 [ -e /dev/null ] || mount -t devtmpfs devtmpfs /dev
-for pass in 1 2; do
-    cat $(find /sys/devices -name modalias) 2>/dev/null | sort -u |
-        xargs modprobe -a -b -q 2>/dev/null
+
+load() {
+    aliases=$(cat $(find /sys/devices -name modalias) | grep -E '^(pci|usb|virtio):' | sort -u)
+    # One at a time: busybox's modprobe stops at the first alias that no driver wants.
+    for alias in $aliases; do
+        modprobe -b "$alias"
+    done 2>/dev/null
+}
+
+load
+load
+for try in $(seq 30); do
+    [ "$(ls /sys/class/net)" = lo ] || break
+    case $aliases in *bc0Csc03*) sleep 0.1 ;; *) break ;; esac
+    load
 done
 :
 SCRIPT
