@@ -10,7 +10,7 @@
 
 enum frame_csum {
     FRAME_CSUM_NONE,    // checksums are on the wire and must be verified
-    FRAME_CSUM_PARTIAL, // the L4 checksum field holds the pseudo-header sum; the rest is not computed
+    FRAME_CSUM_PARTIAL, // the L4 checksum field holds the pseudo-header sum only
     FRAME_CSUM_VALID,   // somebody trusted verified the L4 checksum already
 };
 
@@ -27,11 +27,11 @@ enum frame_gso {
 struct frame {
     const struct iovec *iov; // the frame from its destination MAC on, without FCS
     int iovcnt;
-    size_t len;             // sum of the iovecs
+    size_t len; // sum of the iovecs
     enum frame_csum csum;
     enum frame_gso gso;
-    uint16_t gso_size;      // payload bytes per segment; 0 without GSO
-    uint16_t l4_offset;     // of the TCP/UDP header; meaningful when the stack sends PARTIAL
-    uint16_t csum_offset;   // of the checksum field within the L4 header; likewise
-    uint16_t header_len;    // Ethernet to end of L4 header; likewise
+    uint16_t gso_size;    // payload bytes per segment; 0 without GSO
+    uint16_t l4_offset;   // of the TCP/UDP header; meaningful when the stack sends PARTIAL
+    uint16_t csum_offset; // of the checksum field within the L4 header; likewise
+    uint16_t header_len;  // Ethernet to end of L4 header; likewise
 };

@@ -15,9 +15,9 @@ struct ring_pool {
     uint8_t *base;       // slots * slot_bytes, mapped, not populated
     uint32_t slot_bytes; // capacity of a ring, a power of two, multiple of the page size
     uint32_t slots;
-    uint32_t *free;      // stack of free slots
+    uint32_t *free; // stack of free slots
     uint32_t free_count;
-    uint8_t *dirty;      // per slot: 1 when its pages may be resident
+    uint8_t *dirty; // per slot: 1 when its pages may be resident
 };
 
 struct ring {
@@ -45,10 +45,10 @@ void ring_release(struct ring_pool *pool, struct ring *ring);
 int ring_free_iov(const struct ring_pool *pool, const struct ring *ring, struct iovec iov[2]);
 // len bytes of the slot from head + offset as 1..2 iovecs (0 for len 0); returns the number.
 int ring_iov(const struct ring_pool *pool, const struct ring *ring, uint32_t offset, uint32_t len,
-    struct iovec iov[2]);
+             struct iovec iov[2]);
 // Copies data to head + offset without counting it as kept (for out-of-order bytes).
 void ring_place(const struct ring_pool *pool, const struct ring *ring, uint32_t offset,
-    const void *data, uint32_t len);
+                const void *data, uint32_t len);
 // Counts n bytes that stand behind the kept ones as kept.
 void ring_commit(const struct ring_pool *pool, struct ring *ring, uint32_t n);
 // Drops the first n kept bytes.

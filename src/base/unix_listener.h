@@ -14,6 +14,8 @@ struct unix_listener {
     int fd;         // listening, non-blocking, CLOEXEC; -1 when closed
     int lock_fd;    // flock on PATH.lock; -1 for abstract names
     char path[108]; // to unlink; "" for abstract names
+    dev_t dev;      // of the socket file that we made, to know it again
+    ino_t ino;
 };
 
 // Fills sa for a path or an abstract name (tight: the name's length only; else padded with zeros to
@@ -22,6 +24,6 @@ int unix_address(struct sockaddr_un *sa, const char *path, bool abstract, bool t
 
 // 0, or -errno with err naming the path. On failure nothing is left behind.
 int unix_listener_open(struct unix_listener *l, const char *path, bool abstract, bool tight,
-    struct error *err);
+                       struct error *err);
 // Closes, removes the socket (if it is still ours) and the lock file. Harmless when closed.
 void unix_listener_close(struct unix_listener *l);

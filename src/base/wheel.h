@@ -20,10 +20,11 @@ struct wheel_entry {
 struct wheel {
     struct wheel_entry *entries; // the caller's array, `count` long; may be zero pages, see init
     uint32_t count;
-    uint64_t now_tick;       // everything before it has expired
-    uint64_t occupied[4];    // bitmap of non-empty slots per level
-    uint32_t heads[4 * 64];  // first index of each slot, WHEEL_NONE when empty
-    uint32_t expired;        // list of entries due, drained by wheel_pop
+    uint64_t now_tick;      // everything before it has expired
+    uint64_t occupied[4];   // bitmap of non-empty slots per level
+    uint32_t heads[4 * 64]; // first index of each slot, WHEEL_NONE when empty
+    uint32_t expired;       // list of entries due, drained by wheel_pop
+    uint64_t soonest_us;    // at or before every deadline in the slot of now_tick
 };
 
 // entries: the caller's array. It must be zeroed, and an all-zero entry means "not set", so that a
@@ -31,7 +32,7 @@ struct wheel {
 void wheel_init(struct wheel *wheel, struct wheel_entry *entries, uint32_t count, uint64_t now_us);
 // Replaces the caller's array by a larger copy of it (count grows; new entries zeroed).
 void wheel_grow(struct wheel *wheel, struct wheel_entry *entries, uint32_t count);
-// Sets or moves entry i. A deadline in the past expires at the next wheel_pop.
+// Sets or moves entry i. A deadline in the past expires at the next wheel_pop; WHEEL_NEVER clears.
 void wheel_set(struct wheel *wheel, uint32_t i, uint64_t deadline_us);
 void wheel_clear(struct wheel *wheel, uint32_t i);
 // The deadline of i, WHEEL_NEVER when not set.

@@ -21,12 +21,12 @@ enum dhcp_type {
 
 struct dhcp_message {
     uint32_t xid;
-    uint16_t flags;         // as on the wire; bit 15: broadcast the reply
-    uint32_t ciaddr;        // host order
+    uint16_t flags;  // as on the wire; bit 15: broadcast the reply
+    uint32_t ciaddr; // host order
     struct mac chaddr;
-    enum dhcp_type type;    // 0: plain BOOTP
-    uint32_t requested_ip;  // option 50, 0: absent
-    uint32_t server_id;     // option 54, 0: absent
+    enum dhcp_type type;   // 0: plain BOOTP
+    uint32_t requested_ip; // option 50, 0: absent
+    uint32_t server_id;    // option 54, 0: absent
 };
 
 // Fails on anything but an Ethernet BOOTREQUEST with the magic cookie; option overload (52) into
@@ -34,16 +34,16 @@ struct dhcp_message {
 bool dhcp_parse(struct cursor *c, struct dhcp_message *out);
 
 struct dhcp_reply {
-    enum dhcp_type type;  // OFFER, ACK or NAK
+    enum dhcp_type type; // OFFER, ACK or NAK
     uint32_t xid;
     uint16_t flags;
     uint32_t ciaddr;
-    uint32_t yiaddr;      // the lease, 0 in a NAK
+    uint32_t yiaddr; // the lease, 0 in a NAK
     uint32_t server_id;
     struct mac chaddr;
-    uint32_t netmask;     // options below are left out of a NAK
-    uint32_t lease_s;     // 0: no lease option (reply to INFORM)
-    uint16_t mtu;         // option 26
+    uint32_t netmask; // options below are left out of a NAK
+    uint32_t lease_s; // 0: no lease option (reply to INFORM)
+    uint16_t mtu;     // option 26
 };
 
 // Writes a reply of at least 300 bytes (old clients drop shorter BOOTP). No router, no DNS.

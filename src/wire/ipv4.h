@@ -11,14 +11,14 @@
 #define IPV4_UDP            17
 
 struct ipv4_header {
-    uint32_t src, dst;     // host order
+    uint32_t src, dst; // host order
     uint8_t protocol;
     uint8_t ttl;
-    uint8_t header_len;    // bytes, 20..60
-    uint16_t total_len;    // header and payload; <= bytes that were there
+    uint8_t header_len; // bytes, 20..60
+    uint16_t total_len; // header and payload; <= bytes that were there
     uint16_t id;
     bool dont_fragment;
-    bool is_fragment;      // MF set or offset non-zero
+    bool is_fragment; // MF set or offset non-zero
 };
 
 // frame_left: bytes of the IP packet that the frame really has (the cursor may hold only the

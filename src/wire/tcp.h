@@ -26,15 +26,15 @@ struct tcp_sack_block {
 struct tcp_header {
     uint16_t src_port, dst_port;
     uint32_t seq, ack;
-    uint8_t flags;        // enum tcp_flags; reserved and ECN bits dropped
-    uint8_t header_len;   // bytes with options, 20..60
-    uint16_t window;      // as on the wire, unscaled
-    uint16_t checksum;    // as on the wire
+    uint8_t flags;      // enum tcp_flags; reserved and ECN bits dropped
+    uint8_t header_len; // bytes with options, 20..60
+    uint16_t window;    // as on the wire, unscaled
+    uint16_t checksum;  // as on the wire
     uint16_t urgent;
-    uint16_t mss;         // 0: option absent (looked for in SYNs only)
-    int8_t wscale;        // -1: absent (SYNs only); above 14 is read as 14 (RFC 7323 2.3)
-    bool sack_permitted;  // SYNs only
-    uint8_t sack_count;   // 0..4
+    uint16_t mss;        // 0: option absent (looked for in SYNs only)
+    int8_t wscale;       // -1: absent (SYNs only); above 14 is read as 14 (RFC 7323 2.3)
+    bool sack_permitted; // SYNs only
+    uint8_t sack_count;  // 0..4
     struct tcp_sack_block sack[TCP_SACK_MAX];
 };
 

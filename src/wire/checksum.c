@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The Internet checksum. Sums are taken over native words and turned to network order at the end of
+// a piece: one's complement addition does not care which byte comes first (RFC 1071 section 2 (B)).
+#include "wire/checksum.h"
+
+#include <endian.h>
+#include <stdbool.h>
+#include <string.h>
+
+static uint64_t
+load64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+// a + b with the carry put back in.
+static uint64_t
+add_carry(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? sum + 1 : sum;
+}
+
+static uint64_t
+native_sum(const uint8_t *p, size_t len)
+{
+    uint64_t sum[4] = {0};
+
+    for (; len >= 32; p += 32, len -= 32) {
+        for (int i = 0; i < 4; i++)
+            sum[i] = add_carry(sum[i], load64(p + 8 * i));
+    }
+    for (; len >= 8; p += 8, len -= 8)
+        sum[0] = add_carry(sum[0], load64(p));
+    if (len > 0) {
+        uint8_t tail[8] = {0};
+        memcpy(tail, p, len);
+        sum[1] = add_carry(sum[1], load64(tail));
+    }
+    return add_carry(add_carry(sum[0], sum[1]), add_carry(sum[2], sum[3]));
+}
+
+uint64_t
+checksum_add(uint64_t sum, const void *data, size_t len)
+{
+    return sum + be16toh(checksum_fold(native_sum(data, len)));
+}
+
+uint64_t
+checksum_add_iov(uint64_t sum, const struct iovec *iov, int iovcnt, size_t skip)
+{
+    bool odd = false; // the next byte is the low half of a word
+
+    for (int i = 0; i < iovcnt; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        size_t len = iov[i].iov_len - skip;
+        uint16_t part = (uint16_t)checksum_add(0, (const uint8_t *)iov[i].iov_base + skip, len);
+        sum += odd ? __builtin_bswap16(part) : part;
+        odd ^= len & 1;
+        skip = 0;
+    }
+    return sum;
+}
+
+uint64_t
+checksum_pseudo4(uint32_t src, uint32_t dst, uint8_t protocol, uint16_t len)
+{
+    return (uint64_t)src + dst + protocol + len;
+}
+
+uint16_t
+checksum_fold(uint64_t sum)
+{
+    sum = (sum >> 32) + (sum & 0xffffffff);
+    sum = (sum >> 16) + (sum & 0xffff); // of at most 33 bits
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    return (uint16_t)sum;
+}
