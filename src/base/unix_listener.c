@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Listening Unix sockets. The lock on PATH.lock is held from before the first look at PATH until
+// after PATH is removed, so of two processes that want one path, one is refused, and neither
+// removes the other's socket. Accepting, and what is said on a connection, is the caller's.
+#include "base/unix_listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_SUFFIX ".lock"
+#define LOCK_TRIES  100
+
+struct lock_path {
+    char text[sizeof(((struct unix_listener *)0)->path) + sizeof(LOCK_SUFFIX)];
+};
+
+int
+unix_address(struct sockaddr_un *sa, const char *path, bool abstract, bool tight)
+{
+    size_t len = strlen(path);
+    size_t lead = offsetof(struct sockaddr_un, sun_path);
+
+    // A path keeps its NUL at the end, an abstract name has one in front.
+    if (len == 0 || len >= sizeof(sa->sun_path))
+        return -ENAMETOOLONG;
+    *sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(sa->sun_path + abstract, path, len);
+    if (abstract && !tight)
+        return (int)sizeof(*sa);
+    return (int)(lead + len + 1);
+}
+
+static struct lock_path
+lock_path_of(const char *path)
+{
+    struct lock_path lock;
+    snprintf(lock.text, sizeof(lock.text), "%s" LOCK_SUFFIX, path);
+    return lock;
+}
+
+// One attempt: 0, -EAGAIN when the file was removed while we took it, or another -errno with err.
+static int
+try_lock(struct unix_listener *l, const char *lock_path, struct error *err)
+{
+    int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return error_set(err, errno, "%s: cannot create the lock file", lock_path);
+
+    struct stat mine, now;
+    int ret = 0;
+    if (fstat(fd, &mine) < 0 || !S_ISREG(mine.st_mode) || mine.st_size != 0)
+        ret = error_set(err, EEXIST, "%s: in the way of the lock file", lock_path);
+    else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        ret = error_set(err, errno == EWOULDBLOCK ? EADDRINUSE : errno,
+                        "%s: locked by another process", lock_path);
+    else if (lstat(lock_path, &now) < 0 || mine.st_dev != now.st_dev || mine.st_ino != now.st_ino)
+        ret = -EAGAIN;
+    if (ret < 0)
+        close(fd);
+    else
+        l->lock_fd = fd;
+    return ret;
+}
+
+static int
+take_lock(struct unix_listener *l, const char *path, struct error *err)
+{
+    struct lock_path lock = lock_path_of(path);
+
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        int ret = try_lock(l, lock.text, err);
+        if (ret != -EAGAIN)
+            return ret;
+    }
+    return error_set(err, EADDRINUSE, "%s: cannot lock", lock.text);
+}
+
+static void
+drop_lock(struct unix_listener *l, const char *path)
+{
+    struct lock_path lock = lock_path_of(path);
+
+    if (l->lock_fd < 0)
+        return;
+    unlink(lock.text);
+    // Said explicitly, as a forked child may hold the same open file.
+    flock(l->lock_fd, LOCK_UN);
+    close(l->lock_fd);
+    l->lock_fd = -1;
+}
+
+// Removes a socket that nobody listens on. Anything else at path is refused.
+static int
+clear_stale(const char *path, const struct sockaddr_un *sa, socklen_t sa_len, struct error *err)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : error_set(err, errno, "%s", path);
+    if (!S_ISSOCK(st.st_mode))
+        return error_set(err, EEXIST, "%s: not a socket, left alone", path);
+
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return error_set(err, errno, "%s: cannot make a socket", path);
+    int errnum = connect(probe, (const struct sockaddr *)sa, sa_len) < 0 ? errno : 0;
+    close(probe);
+    if (errnum == ENOENT)
+        return 0;
+    // Also without the permission to ask, or on a full backlog, somebody may be there.
+    if (errnum != ECONNREFUSED)
+        return error_set(err, EADDRINUSE, "%s: somebody listens there already", path);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return error_set(err, errno, "%s: cannot remove the stale socket", path);
+    return 0;
+}
+
+static int
+bind_and_listen(struct unix_listener *l, const char *path, const struct sockaddr_un *sa,
+                socklen_t sa_len, struct error *err)
+{
+    l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (l->fd < 0)
+        return error_set(err, errno, "%s: cannot make a socket", path);
+
+    mode_t mask = umask(077);
+    int errnum = bind(l->fd, (const struct sockaddr *)sa, sa_len) < 0 ? errno : 0;
+    umask(mask);
+    if (errnum != 0)
+        return error_set(err, errnum, "%s: cannot bind", path);
+    if (sa->sun_path[0] != '\0') {
+        struct stat st;
+        snprintf(l->path, sizeof(l->path), "%s", path);
+        if (lstat(path, &st) < 0)
+            return error_set(err, errno, "%s", path);
+        l->dev = st.st_dev;
+        l->ino = st.st_ino;
+    }
+    if (listen(l->fd, SOMAXCONN) < 0)
+        return error_set(err, errno, "%s: cannot listen", path);
+    return 0;
+}
+
+int
+unix_listener_open(struct unix_listener *l, const char *path, bool abstract, bool tight,
+                   struct error *err)
+{
+    *l = (struct unix_listener){.fd = -1, .lock_fd = -1};
+    struct sockaddr_un sa;
+    int sa_len = unix_address(&sa, path, abstract, tight);
+    if (sa_len < 0)
+        return error_set(err, -sa_len, "%s: 1 to %zu bytes are possible", path,
+                         sizeof(sa.sun_path) - 1);
+
+    int ret = 0;
+    if (!abstract)
+        ret = take_lock(l, path, err);
+    if (ret == 0 && !abstract)
+        ret = clear_stale(path, &sa, (socklen_t)sa_len, err);
+    if (ret == 0)
+        ret = bind_and_listen(l, path, &sa, (socklen_t)sa_len, err);
+    if (ret < 0) {
+        unix_listener_close(l);
+        drop_lock(l, path); // when bind was not reached
+    }
+    return ret;
+}
+
+void
+unix_listener_close(struct unix_listener *l)
+{
+    struct stat st;
+
+    if (l->fd >= 0)
+        close(l->fd);
+    l->fd = -1;
+    if (l->path[0] == '\0')
+        return;
+    if (lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+        unlink(l->path);
+    drop_lock(l, l->path);
+    l->path[0] = '\0';
+}
