@@ -2,6 +2,7 @@
 // Joins two stream sockets inside the kernel: splice(2) through a pipe each way, no copy in user
 // space. Ends map exactly: EOF to SHUT_WR each way, half-close included; an error on one side
 // resets the other (SO_LINGER 0 on TCP) after the bytes already read. Back-pressure is the pipes'.
+// splice(2) has no MSG_NOSIGNAL: the process must ignore SIGPIPE.
 #pragma once
 
 #include "loop/loop.h"
