@@ -9,11 +9,11 @@
 struct loop;
 
 enum loop_events {
-    LOOP_READ = 1,     // readable, or end of file
+    LOOP_READ = 1, // readable, or end of file
     LOOP_WRITE = 2,
-    LOOP_HANGUP = 4,   // both directions gone, or an error (always reported, never asked for)
-    LOOP_RDHUP = 8,    // the peer finished sending (must be asked for)
-    LOOP_EDGE = 16,    // edge-triggered (a mode, never reported)
+    LOOP_HANGUP = 4, // both directions gone, or an error (always reported, never asked for)
+    LOOP_RDHUP = 8,  // the peer finished sending (must be asked for)
+    LOOP_EDGE = 16,  // edge-triggered (a mode, never reported)
 };
 
 // Embedded in its owner; fill fd, on_event and ctx, then loop_add. The loop keeps a pointer to it
@@ -49,7 +49,8 @@ uint64_t loop_now_us(const struct loop *loop);
 // CLOCK_MONOTONIC read now.
 uint64_t loop_clock_us(void);
 
-int loop_fd(const struct loop *loop); // pollable: readable when a turn has something to do, but for timers
+int loop_fd(
+    const struct loop *loop); // pollable: readable when a turn has something to do, but for timers
 // When the next timer is due; UINT64_MAX: none.
 uint64_t loop_next_deadline(const struct loop *loop);
 // One turn; waits at most timeout_ms (-1: until something happens, 0: not at all). 0 or -errno.
