@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A frame link: moves Ethernet frames between an open fd and the stack, knows no TCP, opens nothing.
-// One vtable per kind. Socket links (netns) have no frames and are not here: see link/spec.h.
+// A frame link: moves Ethernet frames between an open fd and the stack, knows no TCP, opens
+// nothing. One vtable per kind. Socket links (netns) have no frames and are not here: see
+// link/spec.h.
 #pragma once
 
 #include "base/frame.h"
@@ -18,10 +19,10 @@ struct link_events {
     // A batch from the guest. Frames and bytes are valid during the call. The receiver answers by
     // link_send() from within or at the end of the turn.
     void (*on_frames)(void *ctx, const struct frame *frames, size_t count);
-    // link_send() gave false before and has room now.
+    // link_send() gave false before and has room now. Never from within link_send or link_flush.
     void (*on_writable)(void *ctx);
     // The link is broken or its peer left; `why` is one line for the log. The receiver calls
-    // link_free (allowed from within). Called once.
+    // link_free (allowed from within). Called once, and never from within link_send or link_flush.
     void (*on_down)(void *ctx, const char *why);
 };
 
@@ -34,15 +35,15 @@ struct link_stats {
 // Each takes ownership of fd, also on failure (NULL: out of memory or not pollable).
 // fd is made non-blocking. events and ctx outlive the link.
 // stream: 4-byte big-endian length, then the frame (QEMU -netdev stream / socket).
-struct link *link_new_stream(
-    struct loop *loop, int fd, const struct link_events *events, void *ctx);
+struct link *
+link_new_stream(struct loop *loop, int fd, const struct link_events *events, void *ctx);
 // tap: an open tun/tap queue with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR; sets TUNSETVNETHDRSZ 12 and
 // TUNSETOFFLOAD (CSUM, TSO4) by itself.
 struct link *link_new_tap(struct loop *loop, int fd, const struct link_events *events, void *ctx);
 // packet: a bound AF_PACKET SOCK_RAW socket on the far side of a veth pair; sets PACKET_VNET_HDR
 // (and whatever it needs) by itself; ignores its own outgoing frames.
-struct link *link_new_packet(
-    struct loop *loop, int fd, const struct link_events *events, void *ctx);
+struct link *
+link_new_packet(struct loop *loop, int fd, const struct link_events *events, void *ctx);
 
 const struct link_caps *link_caps_of(const struct link *link);
 const struct link_stats *link_stats_of(const struct link *link);

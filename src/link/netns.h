@@ -15,9 +15,8 @@
 // Forks; the child enters the network namespace at `path` (and the user namespace that owns it,
 // where needed), calls fn(arg, fds, &count, err), and passes fds back. Gives what fn gave (0 or
 // -errno), err carried across. fn must not keep state. fds: room for NETNS_FDS_MAX.
-int netns_run(const char *path,
-    int (*fn)(void *arg, int *fds, size_t *count, struct error *err), void *arg, int *fds,
-    size_t *count, struct error *err);
+int netns_run(const char *path, int (*fn)(void *arg, int *fds, size_t *count, struct error *err),
+              void *arg, int *fds, size_t *count, struct error *err);
 
 // All below work in the caller's network namespace. 0 or -errno with err filled.
 int netns_link_up(const char *ifname, struct error *err);

@@ -14,14 +14,15 @@
 // connect may still be under way: *pending is then set, the fd becomes writable when it is decided,
 // and SO_ERROR tells (names are resolved here, which may block: numeric addresses do not).
 int link_connect(const struct link_spec *spec, bool *pending, struct error *err);
-// stream server: listens on the Unix path (base/unix_listener.h) or on the TCP address. 0 or -errno;
-// undone by unix_listener_close, for TCP too (path is then "").
+// stream server: listens on the Unix path (base/unix_listener.h) or on the TCP address. 0 or
+// -errno; undone by unix_listener_close, for TCP too (path is then "").
 int link_listen(const struct link_spec *spec, struct unix_listener *out, struct error *err);
 // tap by name (created if missing, in spec->netns if given), or the fd given.
 int link_open_tap(const struct link_spec *spec, struct error *err);
 // AF_PACKET socket bound to spec->ifname (in spec->netns if given), or the fd given.
 int link_open_packet(const struct link_spec *spec, struct error *err);
-// netns socket link: inside the namespace, gives lo the channel address (addr, host order) and makes
-// one listening TCP socket per port; fds[i] for ports[i]. 0 or -errno; on failure no fd is left open.
+// netns socket link: inside the namespace, gives lo the channel address (addr, host order) and
+// makes one listening TCP socket per port; fds[i] for ports[i]. 0 or -errno; on failure no fd is
+// left open.
 int link_open_netns(const struct link_spec *spec, uint32_t addr, const uint16_t *ports,
-    size_t count, int *fds, struct error *err);
+                    size_t count, int *fds, struct error *err);

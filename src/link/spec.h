@@ -18,13 +18,13 @@ enum link_kind {
 
 struct link_spec {
     enum link_kind kind;
-    char path[108];     // stream: Unix socket; netns: the namespace; "" when not given
-    char host[256];     // stream addr=: host part (numeric or name; [v6] without brackets)
-    char port[8];       // stream addr=: port part
-    char ifname[16];    // tap, packet
-    char netns[108];    // tap, packet: a path, or a name below /run/netns turned into a path
-    int fd;             // inherited descriptor, -1 when not given
-    bool server;        // stream: listen (default off: connect, retry for ever)
+    char path[108];  // stream: Unix socket; netns: the namespace; "" when not given
+    char host[256];  // stream addr=: host part (numeric or name; [v6] without brackets)
+    char port[8];    // stream addr=: port part
+    char ifname[16]; // tap, packet
+    char netns[108]; // tap, packet: a path, or a name below /run/netns turned into a path
+    int fd;          // inherited descriptor, -1 when not given
+    bool server;     // stream: listen (default off: connect, retry for ever)
 };
 
 // Fills out, or gives -errno with a message that names the option, the reason and what is accepted.
