@@ -7,8 +7,8 @@
 // A turn: any number of stack_input() calls, then stack_flush(), which delivers what arrived,
 // answers it and sends what may be sent. In-order payload is handed over at the flush, straight from
 // the caller's frames, so frames given to stack_input must stay readable until stack_flush returns.
-// Callbacks may call any stack_* function on the conn they are about; none is called from
-// stack_input but on_open, on_emit and on_closed.
+// Callbacks may call any stack_* function on the conn they are about. Data and ends are told at the
+// flush, but stack_input may have to do it at once (a RST, bytes out of order, a very large turn).
 #pragma once
 
 #include "base/frame.h"
@@ -65,8 +65,8 @@ struct stack_ops {
     // takes none now; the stack keeps the rest in the receive ring (see stack_recv_iov). Called only
     // while the receive ring is empty. A broken host end calls stack_abort and returns 0.
     size_t (*on_data)(void *ctx, uint32_t conn, const struct iovec *iov, int iovcnt);
-    // Bytes were left in (or added to) the receive ring and wait for stack_recv_consume, or the guest's FIN came after
-    // the last byte: ask stack_recv_at_end().
+    // Bytes were added to the receive ring and wait for stack_recv_consume, or the guest's FIN came
+    // after the last byte: ask stack_recv_at_end().
     void (*on_readable)(void *ctx, uint32_t conn);
     // The send ring has room again after stack_send_iov gave none.
     void (*on_writable)(void *ctx, uint32_t conn);
@@ -119,7 +119,7 @@ uint32_t stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t l
 void stack_peer_of(const struct stack *s, uint32_t conn, struct stack_peer *out);
 
 // Host -> guest. Free room of the send ring as 0..2 iovecs to be filled from the front; 0 arms
-// on_writable. Then stack_send_commit(n) of them; they go out at the next flush.
+// on_writable. Then always stack_send_commit(n) of them, 0 included; they go out at the next flush.
 int stack_send_iov(struct stack *s, uint32_t conn, struct iovec iov[2]);
 void stack_send_commit(struct stack *s, uint32_t conn, size_t n);
 // FIN after what is in the send ring (SHUT_WR). Idempotent.

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a connection sends and when: SYN, data, FIN, ACK, RST, window probes (RFC 9293 3.8). Works
+// from the send ring; which bytes are lost is told by tcp_loss.c, when to ask again by tcp_timer.c.
+#include "stack/internal.h"
+
+#include "wire/arp.h"
+
+uint32_t
+tcp_unsent(const struct conn *c)
+{
+    uint32_t end = c->snd_base + c->send.used;
+    return seq_lt(c->snd_nxt, end) ? end - c->snd_nxt : 0;
+}
+
+bool
+tcp_can_send(const struct conn *c)
+{
+    switch ((enum tcp_state)c->state) {
+    case TCP_ESTABLISHED:
+    case TCP_CLOSE_WAIT:
+    case TCP_FIN_WAIT_1:
+    case TCP_CLOSING:
+    case TCP_LAST_ACK:
+        return true;
+    case TCP_FREE:
+    case TCP_OPENING:
+    case TCP_SYN_SENT:
+    case TCP_SYN_RECEIVED:
+    case TCP_FIN_WAIT_2:
+    case TCP_DRAINING:
+    case TCP_TIME_WAIT:
+        return false;
+    }
+    return false;
+}
+
+void
+tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
+{
+    uint16_t ours = (uint16_t)(s->config.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN);
+    uint16_t mss = advertised ? advertised : TCP_MSS_DEFAULT;
+    if (mss < TCP_MSS_MIN)
+        mss = TCP_MSS_MIN;
+    c->mss = mss < ours ? mss : ours;
+    c->cwnd = TCP_IW_SEGMENTS * c->mss;
+}
+
+// The window field: rounded down to our scale, never retreating by more than that rounding.
+static uint16_t
+window_field(const struct stack *s, struct conn *c)
+{
+    uint32_t window = tcp_recv_window(s, c);
+    if (c->abort_after_send)
+        window = 0;
+    uint8_t shift = c->wscale_ok ? c->rcv_wscale : 0;
+    uint32_t field = window >> shift;
+    if (field > UINT16_MAX)
+        field = UINT16_MAX;
+    c->rcv_adv = c->rcv_nxt + (field << shift);
+    return (uint16_t)field;
+}
+
+// SACK blocks of what is kept out of order, the latest first (RFC 2018 4).
+static void
+fill_sack(const struct conn *c, struct tcp_header *h)
+{
+    if (!c->sack_ok)
+        return;
+    for (unsigned i = 0; i < c->ooo.count; i++) {
+        if (c->ooo.at[i].left == c->ooo_latest)
+            h->sack[h->sack_count++] = (struct tcp_sack_block) {c->ooo_latest, c->ooo.at[i].right};
+    }
+    for (unsigned i = 0; i < c->ooo.count && h->sack_count < TCP_SACK_MAX; i++) {
+        if (c->ooo.at[i].left != c->ooo_latest)
+            h->sack[h->sack_count++]
+                = (struct tcp_sack_block) {c->ooo.at[i].left, c->ooo.at[i].right};
+    }
+}
+
+static bool
+send_at(struct stack *s, struct conn *c, uint32_t seq, uint32_t len, uint8_t flags)
+{
+    struct tcp_header h = {
+        .seq = seq,
+        .ack = c->rcv_nxt,
+        .flags = (uint8_t)(flags | TCP_ACK),
+        .window = window_field(s, c),
+        .wscale = -1,
+    };
+    fill_sack(c, &h);
+    if (!output_segment(s, c, &h, len ? seq - c->snd_base : 0, len))
+        return false;
+    c->ack_now = false;
+    return true;
+}
+
+bool
+tcp_send_ack(struct stack *s, struct conn *c)
+{
+    return send_at(s, c, c->snd_nxt, 0, 0);
+}
+
+bool
+tcp_send_probe(struct stack *s, struct conn *c)
+{
+    // Below the window, so that the guest must answer with an ACK (RFC 9293 3.10.7.4).
+    return send_at(s, c, c->snd_una - 1, 0, 0);
+}
+
+bool
+tcp_send_syn(struct stack *s, struct conn *c)
+{
+    bool answer = c->state == TCP_SYN_RECEIVED && !c->active;
+    uint32_t window = s->config.ring_bytes > UINT16_MAX ? UINT16_MAX : s->config.ring_bytes;
+    struct tcp_header h = {
+        .seq = c->iss,
+        .ack = c->state == TCP_SYN_RECEIVED ? c->rcv_nxt : 0,
+        .flags = (uint8_t)(TCP_SYN | (c->state == TCP_SYN_RECEIVED ? TCP_ACK : 0)),
+        .window = (uint16_t)window, // never scaled in a SYN (RFC 7323 2.2)
+        .mss = (uint16_t)(s->config.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN),
+        .wscale = !answer || c->wscale_ok ? (int8_t)c->rcv_wscale : -1,
+        .sack_permitted = !answer || c->sack_ok,
+    };
+    if (!output_segment(s, c, &h, 0, 0))
+        return false;
+    c->rcv_adv = c->rcv_nxt + window;
+    c->ack_now = false;
+    return true;
+}
+
+bool
+tcp_send_first_syn(struct stack *s, struct conn *c)
+{
+    const struct mac *mac = neighbour_find(s, c->peer.addr);
+    if (mac) {
+        if (c->unresolved)
+            s->unresolved--;
+        c->unresolved = false;
+        c->peer_mac = *mac;
+        return tcp_send_syn(s, c);
+    }
+    if (!c->unresolved)
+        s->unresolved++;
+    c->unresolved = true;
+    return output_arp(s, &mac_broadcast, ARP_REQUEST, &(struct mac) {{0}}, c->peer.addr);
+}
+
+void
+tcp_send_reset(struct stack *s, struct conn *c)
+{
+    if (c->state == TCP_SYN_SENT)
+        return; // the guest knows nothing of it
+    struct tcp_header h = {
+        .seq = c->snd_nxt, .ack = c->rcv_nxt, .flags = TCP_RST | TCP_ACK, .wscale = -1};
+    if (c->state == TCP_OPENING)
+        h.seq = 0;
+    if (output_segment(s, c, &h, 0, 0))
+        s->stats.resets_sent++;
+}
+
+// --- data ----------------------------------------------------------------------------------------
+
+static uint32_t
+segment_limit(const struct stack *s, const struct conn *c)
+{
+    if (!s->config.tso)
+        return c->mss;
+    uint32_t most = TCP_GSO_MAX;
+    if (c->sack_ok && c->ooo.count)
+        most -= 40; // room for the option in the 64 KiB packet
+    return most - most % c->mss;
+}
+
+// The FIN's sequence number; meaningful when fin_queued.
+static uint32_t
+fin_at(const struct conn *c)
+{
+    return c->snd_base + c->send.used;
+}
+
+// Sends again what counts as lost, as far as the congestion window allows.
+static bool
+resend_lost(struct stack *s, struct conn *c)
+{
+    uint32_t seq, len;
+    while (tcp_next_lost(c, &seq, &len)) {
+        uint32_t pipe = tcp_pipe(c);
+        bool first = seq == c->snd_una; // always allowed: the ACK clock may have stopped
+        if (!first && pipe + c->mss > c->cwnd)
+            return true;
+
+        uint32_t room = c->cwnd > pipe + c->mss ? c->cwnd - pipe : c->mss;
+        uint32_t limit = segment_limit(s, c);
+        uint32_t n = len < limit ? len : limit;
+        if (n > room)
+            n = room - room % c->mss;
+        uint8_t flags = 0;
+        uint32_t data = n;
+        if (c->fin_queued && seq_gt(seq + n, fin_at(c))) {
+            data = fin_at(c) - seq;
+            flags = TCP_FIN;
+        }
+        if (data > 0)
+            flags |= TCP_PSH;
+        if (!send_at(s, c, seq, data, flags))
+            return false;
+        s->stats.retransmits++;
+        c->high_rxt = seq + n;
+        c->rtt_running = false;
+    }
+    return true;
+}
+
+// How many of `unsent` bytes may go in the next segment: the guest's window, the congestion window,
+// and sender-side silly window avoidance (RFC 9293 3.8.6.2.1; without Nagle: what is written goes).
+static uint32_t
+sendable(const struct stack *s, const struct conn *c, uint32_t unsent)
+{
+    uint32_t flight = c->snd_nxt - c->snd_una;
+    uint32_t window = c->snd_wnd > flight ? c->snd_wnd - flight : 0;
+    uint32_t pipe = tcp_pipe(c);
+    uint32_t room = c->cwnd > pipe ? c->cwnd - pipe : 0;
+    uint32_t limit = segment_limit(s, c);
+
+    uint32_t n = unsent < window ? unsent : window;
+    n = n < room ? n : room;
+    n = n < limit ? n : limit;
+    if (n == unsent)
+        return n;
+    if (n >= c->mss)
+        return n - n % c->mss;
+    // A part of a segment: worth it when the guest's whole window is that small, or nothing else is
+    // on its way to bring an ACK.
+    if (n > 0 && n == window && (n >= c->max_wnd / 2 || flight == 0))
+        return n;
+    return 0;
+}
+
+static bool
+send_new(struct stack *s, struct conn *c)
+{
+    for (;;) {
+        uint32_t unsent = tcp_unsent(c);
+        bool fin_due = c->fin_queued && seq_le(c->snd_nxt, fin_at(c));
+        uint32_t n = unsent ? sendable(s, c, unsent) : 0;
+        bool fin = fin_due && n == unsent;
+        if (n == 0 && !fin)
+            return true;
+
+        uint8_t flags = (uint8_t)((fin ? TCP_FIN : 0) | (n && n == unsent ? TCP_PSH : 0));
+        if (!send_at(s, c, c->snd_nxt, n, flags))
+            return false;
+        if (c->snd_nxt == c->snd_una)
+            c->rtx_start_us = s->now_us;
+        c->snd_nxt += n + (fin ? 1 : 0);
+        s->stats.bytes_out += n;
+        tcp_rtt_start(s, c, c->snd_nxt);
+    }
+}
+
+bool
+tcp_output(struct stack *s, struct conn *c)
+{
+    bool fits = true;
+    if (tcp_can_send(c))
+        fits = resend_lost(s, c) && send_new(s, c);
+    if (fits && c->ack_now && c->state > TCP_SYN_RECEIVED)
+        fits = tcp_send_ack(s, c);
+    tcp_arm_timer(s, c);
+    return fits;
+}
