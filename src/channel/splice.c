@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TURN_BYTES      (256u * 1024) // of one flow in one callback; then the others have their turn
+#define TURN_BYTES      (256u * 1024) // of one flow per callback; then the others have their turn
 #define PIPE_GROW_BYTES (32u * 1024)  // a read of this size says that the flow is a bulk transfer
 #define PIPE_BYTES      (1024u * 1024)
 #define PIPE_BYTES_MIN  (128u * 1024) // the least size worth asking for
