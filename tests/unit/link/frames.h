@@ -102,9 +102,9 @@ frame_fill(struct test_frame *f, size_t len, unsigned seed)
         f->bytes[i] = (uint8_t)(seed * 31 + i * 7 + (i >> 8));
     size_t head = len < 14 ? len : 14;
     size_t half = (len - head) / 2;
-    f->iov[0] = (struct iovec) {f->bytes, head};
-    f->iov[1] = (struct iovec) {f->bytes + head, half};
-    f->iov[2] = (struct iovec) {f->bytes + head + half, len - head - half};
-    f->frame = (struct frame) {.iov = f->iov, .iovcnt = 3, .len = len};
+    f->iov[0] = (struct iovec){f->bytes, head};
+    f->iov[1] = (struct iovec){f->bytes + head, half};
+    f->iov[2] = (struct iovec){f->bytes + head + half, len - head - half};
+    f->frame = (struct frame){.iov = f->iov, .iovcnt = 3, .len = len};
     return &f->frame;
 }

@@ -148,13 +148,13 @@ expect_framing_lost(const uint8_t prefix[4], const char *why)
 
 TEST(impossible_lengths_end_the_link)
 {
-    expect_framing_lost((uint8_t[]) {0, 0, 0, 0},
+    expect_framing_lost((uint8_t[]){0, 0, 0, 0},
                         "framing lost: length prefix 0 (accepted: 1 to 65550)");
-    expect_framing_lost((uint8_t[]) {255, 255, 255, 255},
+    expect_framing_lost((uint8_t[]){255, 255, 255, 255},
                         "framing lost: length prefix 4294967295 (accepted: 1 to 65550)");
-    expect_framing_lost((uint8_t[]) {0, 1, 0, 15},
+    expect_framing_lost((uint8_t[]){0, 1, 0, 15},
                         "framing lost: length prefix 65551 (accepted: 1 to 65550)");
-    expect_framing_lost((uint8_t[]) {128, 0, 0, 60},
+    expect_framing_lost((uint8_t[]){128, 0, 0, 60},
                         "framing lost: length prefix 2147483708 (accepted: 1 to 65550)");
 }
 
@@ -425,7 +425,7 @@ TEST(works_over_tcp)
     assert_int_equal(recv(peer, got, n, MSG_WAITALL), n);
     assert_memory_equal(got, wire, n);
     // Closing with unread data makes the peer reset.
-    link_send(r->link, &(struct frame) {.iov = &(struct iovec) {wire, 60}, .iovcnt = 1, .len = 60});
+    link_send(r->link, &(struct frame){.iov = &(struct iovec){wire, 60}, .iovcnt = 1, .len = 60});
     link_flush(r->link);
     close(peer);
     for (int i = 0; i < 100 && !r->down; i++)
