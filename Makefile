@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The front door. meson and ninja do the work; on Debian `demo` and `check` install what they need.
+
+BUILD ?= build
+SEEDS ?= 10000
+
+.PHONY: all build demo check sim install clean format help
+
+all: build
+
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD)
+
+# A real guest talks to a host program, in under three minutes.
+demo:
+	@scripts/deps.sh demo
+	@$(MAKE) --no-print-directory build >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@demo/demo.sh $(BUILD)
+
+# Every test; the last line counts them. Some 10 minutes, as root.
+check:
+	@scripts/deps.sh check
+	@python3 scripts/check.py $(BUILD)/check
+
+install: build
+	@meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD)
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Installs the Debian packages that are missing, and says which.
+#
+#   deps.sh build|demo|check
+#
+# build: compiling vmchannel; demo: that and a QEMU guest; check: all tests, too.
+# Needs root or sudo only when something is missing. Elsewhere than on Debian it installs nothing:
+# what is missing will be named by whatever needs it.
+set -eu
+
+BUILD="gcc libc6-dev meson ninja-build pkg-config scdoc"
+GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
+DEMO="$GUEST iproute2 procps python3 socat util-linux"
+CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping strace
+    python3-pytest python3-scapy"
+
+case ${1-} in
+build) wanted="$BUILD" ;;
+demo) wanted="$BUILD $DEMO" ;;
+check) wanted="$BUILD $CHECK" ;;
+*)
+    echo "usage: deps.sh build|demo|check" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v apt-get >/dev/null; then
+    echo "deps.sh: no apt-get here; needed are what Debian calls:" $wanted
+    exit 0
+fi
+
+missing=
+for package in $wanted; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+echo "Installing what is missing:$missing"
+if [ "$(id -u)" = 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null; then
+    as_root=sudo
+else
+    echo "deps.sh: neither root nor sudo: install them as root, by apt-get install$missing" >&2
+    exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt_get() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
+        -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1 && return
+    tail -n 20 "$log" >&2
+    echo "deps.sh: apt-get $1 failed" >&2
+    return 1
+}
+apt_get update
+apt_get install --no-install-recommends $missing
