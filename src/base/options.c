@@ -80,16 +80,18 @@ options_next(struct options *o, struct option *out, struct error *err)
                          piece);
     if (end[0] == ',' && end[1] == '\0')
         return error_set(err, 0, "nothing follows the last comma: '%.64s'", piece);
+
+    int ret = 0;
+    if (equals != NULL) {
+        ret = set_key(out, piece, (size_t)(equals - piece), err);
+    } else if (!first) {
+        ret = set_key(out, out->value, strlen(out->value), err);
+        snprintf(out->value, sizeof(out->value), "on");
+    }
+    if (ret < 0)
+        return ret;
     o->rest = end[0] == ',' ? end + 1 : NULL;
     o->first = false;
-
-    if (equals != NULL)
-        return set_key(out, piece, (size_t)(equals - piece), err) < 0 ? -EINVAL : 1;
-    if (first)
-        return 1;
-    if (set_key(out, out->value, strlen(out->value), err) < 0)
-        return -EINVAL;
-    snprintf(out->value, sizeof(out->value), "on");
     return 1;
 }
 

@@ -21,7 +21,8 @@ struct options {
 };
 
 struct options options_of(const char *text);
-// Next piece as an option: 1, 0 at the end, -EINVAL with err (a piece too long, an empty key).
+// Next piece as an option: 1, 0 at the end, -EINVAL with err (a piece too long, an empty key),
+// which stays the answer however often it is asked.
 // A first piece without "=" is given as key "" and its text as value; so is one where what stands
 // before the "=" cannot be a key (letters, digits, "-", "_", "."), as in "/run/a=b".
 int options_next(struct options *o, struct option *out, struct error *err);
