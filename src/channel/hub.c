@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The hub: the port table, the link, the opener's answers, and the end of the turn where everything
+// meets. Bytes are relay.c's, accepted sockets are socket_link.c's.
+#include "channel/internal.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// --- sessions ------------------------------------------------------------------------------------
+
+bool
+hub_session_begin(struct hub *hub, uint16_t channel)
+{
+    struct channel *ch = &hub->channels[channel];
+    if (ch->config.max && ch->sessions >= ch->config.max)
+        return false;
+    ch->sessions++;
+    hub->session_count++;
+    return true;
+}
+
+void
+hub_session_end(struct hub *hub, uint16_t channel)
+{
+    hub->channels[channel].sessions--;
+    hub->session_count--;
+}
+
+void
+hub_opened(struct hub *hub, uint32_t session, int fd)
+{
+    uint32_t index = session & SESSION_INDEX_MASK;
+    uint32_t generation = session >> SESSION_INDEX_BITS;
+    if (index < hub->max_conns)
+        relay_opened(hub, index, generation, fd);
+    else if (index < 2 * hub->max_conns)
+        socket_opened(hub, index - hub->max_conns, generation, fd);
+    else
+        close(fd);
+}
+
+void
+hub_refused(struct hub *hub, uint32_t session, int why)
+{
+    uint32_t index = session & SESSION_INDEX_MASK;
+    uint32_t generation = session >> SESSION_INDEX_BITS;
+    log_debug("%s: session %u: refused: %s", hub->guest, session, strerrordesc_np(-why));
+    if (index < hub->max_conns)
+        relay_refused(hub, index, generation);
+    else if (index < 2 * hub->max_conns)
+        socket_refused(hub, index - hub->max_conns, generation);
+}
+
+// --- the turn ------------------------------------------------------------------------------------
+
+// The link's queue refers to ring memory, which the next ACK may free: so the two are flushed in one
+// go, always.
+void
+hub_flush(struct hub *hub)
+{
+    stack_flush(hub->stack, loop_now_us(hub->loop));
+    if (hub->link)
+        link_flush(hub->link);
+}
+
+static void
+on_turn_end(void *ctx)
+{
+    struct hub *hub = ctx;
+    relay_pump_ready(hub);
+    hub_flush(hub);
+
+    uint64_t deadline = stack_next_deadline(hub->stack);
+    if (hub->ready_first)
+        deadline = loop_now_us(hub->loop); // somebody has more to do: another turn at once
+    if (deadline == UINT64_MAX)
+        loop_timer_clear(hub->loop, hub->timer);
+    else
+        loop_timer_set(hub->loop, hub->timer, deadline);
+}
+
+static void
+on_timer(void *ctx)
+{
+    struct hub *hub = ctx;
+    stack_timers(hub->stack, loop_now_us(hub->loop));
+}
+
+// --- the link ------------------------------------------------------------------------------------
+
+static void
+on_frames(void *ctx, const struct frame *frames, size_t count)
+{
+    struct hub *hub = ctx;
+    uint64_t now_us = loop_now_us(hub->loop);
+    for (size_t i = 0; i < count; i++)
+        stack_input(hub->stack, &frames[i], now_us);
+    hub_flush(hub); // the frames are only valid here
+}
+
+static void
+on_link_writable(void *ctx)
+{
+    struct hub *hub = ctx;
+    stack_unblock(hub->stack);
+}
+
+static void
+on_link_down(void *ctx, const char *why)
+{
+    struct hub *hub = ctx;
+    log_info("%s: link: %s; %u connections closed", hub->guest, why, hub->session_count);
+    link_free(hub->link);
+    hub->link = NULL;
+    stack_link_down(hub->stack);
+    if (hub->on_down)
+        hub->on_down(hub->on_down_ctx);
+}
+
+const struct link_events *
+hub_link_events(void)
+{
+    static const struct link_events events = {
+        .on_frames = on_frames,
+        .on_writable = on_link_writable,
+        .on_down = on_link_down,
+    };
+    return &events;
+}
+
+void
+hub_attach_link(struct hub *hub, struct link *link)
+{
+    if (hub->link) {
+        link_free(hub->link);
+        stack_link_down(hub->stack);
+    }
+    const struct link_caps *caps = link_caps_of(link);
+    hub->link = link;
+    uint16_t mtu = hub->mtu < caps->mtu_max ? hub->mtu : caps->mtu_max;
+    stack_set_link(hub->stack, mtu, caps->csum_offload, caps->tso);
+}
+
+void
+hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx)
+{
+    hub->on_down = on_down;
+    hub->on_down_ctx = ctx;
+}
+
+// --- making --------------------------------------------------------------------------------------
+
+int
+hub_add_channel(struct hub *hub, const struct hub_channel *channel)
+{
+    if (hub->port_channel[channel->port])
+        return -EEXIST;
+    if (hub->channel_count == HUB_CHANNELS_MAX)
+        return -ENOSPC;
+    hub->channels[hub->channel_count] = (struct channel) {.config = *channel};
+    hub->port_channel[channel->port] = (uint16_t)++hub->channel_count;
+    return (int)hub->channel_count - 1;
+}
+
+struct hub *
+hub_new(struct loop *loop, const struct hub_config *config)
+{
+    struct hub *hub = calloc(1, sizeof *hub);
+    if (!hub)
+        return NULL;
+    uint32_t n = config->stack.max_conns;
+    assert(n <= SESSION_INDEX_MASK / 2);
+    hub->loop = loop;
+    hub->opener = config->opener;
+    hub->max_conns = n;
+    hub->mtu = config->stack.mtu;
+    strncpy(hub->guest, config->guest, sizeof hub->guest - 1);
+    hub->channels = calloc(HUB_CHANNELS_MAX, sizeof *hub->channels);
+    hub->port_channel = calloc(65536, sizeof *hub->port_channel);
+    hub->relays = calloc(n, sizeof *hub->relays);
+    hub->sockets = calloc(n, sizeof *hub->sockets);
+    hub->timer = loop_timer_new(loop, on_timer, hub);
+    hub->stack = stack_new(&config->stack, &relay_stack_ops, hub, loop_now_us(loop));
+    if (!hub->channels || !hub->port_channel || !hub->relays || !hub->sockets || hub->timer < 0
+        || !hub->stack) {
+        hub_free(hub);
+        return NULL;
+    }
+    loop_on_turn_end(loop, on_turn_end, hub);
+    return hub;
+}
+
+void
+hub_free(struct hub *hub)
+{
+    if (!hub)
+        return;
+    if (hub->link)
+        link_free(hub->link);
+    if (hub->relays)
+        relay_close_all(hub);
+    if (hub->sockets)
+        socket_close_all(hub);
+    if (hub->timer >= 0)
+        loop_timer_free(hub->loop, hub->timer);
+    stack_free(hub->stack);
+    free(hub->sockets);
+    free(hub->relays);
+    free(hub->port_channel);
+    free(hub->channels);
+    free(hub);
+}
+
+const struct stack_stats *
+hub_stack_stats(const struct hub *hub)
+{
+    return stack_stats_of(hub->stack);
+}
+
+uint32_t
+hub_session_count(const struct hub *hub)
+{
+    return hub->session_count;
+}

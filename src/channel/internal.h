@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the files of channel/ share: the hub's tables. Nobody outside of channel/ includes this.
+#pragma once
+
+#include "channel/hub.h"
+#include "channel/splice.h"
+
+#include <assert.h>
+
+// A session is one guest connection on its way to, or joined with, a host end. Its number on the wire
+// to the opener is generation << SESSION_INDEX_BITS | index, so that a late answer finds nobody.
+#define SESSION_INDEX_BITS 18
+#define SESSION_INDEX_MASK ((1u << SESSION_INDEX_BITS) - 1)
+
+enum relay_state {
+    RELAY_FREE,
+    RELAY_OPENING, // the opener was asked; the guest's SYN is unanswered
+    RELAY_EARLY,   // the guest is connected already, the opener has not answered
+    RELAY_OPEN,    // both ends are there
+};
+
+// One connection of the stack and its host end. Index = conn.
+struct relay {
+    struct hub *hub;
+    struct loop_io io;     // the host end; fd -1 until it is there
+    uint32_t ready_next;   // index + 1 on the hub's ready list
+    uint32_t generation;
+    uint16_t channel;
+    uint8_t state;         // enum relay_state
+    bool in_ready;
+    bool readable;         // the host end may have bytes (edge-triggered: until EAGAIN)
+    bool writable;         // ... or room
+    bool hangup;           // the host end is closed both ways
+    bool finishing;        // the host end finished sending; bytes before that may still stand there
+    bool host_eof;         // read to the end; the guest has been told
+    bool write_failed;     // the host end takes no more bytes, ever
+    bool guest_eof;        // SHUT_WR was done
+};
+
+enum socket_state {
+    SOCKET_FREE,
+    SOCKET_OPENING, // accepted from the guest, the opener was asked
+    SOCKET_JOINED,  // spliced to the host end
+};
+
+// One connection of a socket link. Session index = max_conns + its place.
+struct socket_session {
+    struct hub *hub;
+    struct loop_io io;     // the guest's socket while OPENING
+    struct splice *splice; // while JOINED
+    uint32_t generation;
+    uint32_t next_free;    // index + 1
+    uint16_t channel;
+    uint8_t state;         // enum socket_state
+};
+
+struct listener {
+    struct hub *hub;
+    struct loop_io io;
+    uint16_t channel;
+    int retry_timer; // after running out of descriptors
+};
+
+struct channel {
+    struct hub_channel config;
+    uint32_t sessions; // now
+};
+
+struct hub {
+    struct loop *loop;
+    char guest[64];
+    struct hub_opener opener;
+    struct stack *stack;
+    uint32_t max_conns;
+    uint16_t mtu;         // as configured; a link may carry less
+    struct link *link;    // NULL while down
+    void (*on_down)(void *ctx);
+    void *on_down_ctx;
+    int timer;            // the stack's next deadline
+
+    struct channel *channels;
+    size_t channel_count;
+    uint16_t *port_channel; // by port: channel index + 1, 0: none
+    uint32_t session_count;
+
+    struct relay *relays;  // max_conns
+    uint32_t ready_first, ready_last; // relays with work, index + 1
+
+    struct socket_session *sockets; // max_conns
+    uint32_t sockets_touched, sockets_free;
+    struct listener **listeners;
+    size_t listener_count;
+};
+
+// hub.c
+bool hub_session_begin(struct hub *hub, uint16_t channel); // counts it; false: the channel is at max=
+void hub_session_end(struct hub *hub, uint16_t channel);
+void hub_flush(struct hub *hub); // stack and link, always together (see the definition)
+
+// relay.c
+extern const struct stack_ops relay_stack_ops;
+void relay_opened(struct hub *hub, uint32_t index, uint32_t generation, int fd);
+void relay_refused(struct hub *hub, uint32_t index, uint32_t generation);
+void relay_pump_ready(struct hub *hub);
+void relay_close_all(struct hub *hub); // without the stack's knowledge, at the very end
+
+// socket_link.c
+void socket_opened(struct hub *hub, uint32_t index, uint32_t generation, int fd);
+void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
+void socket_close_all(struct hub *hub);

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Guest connections of a socket link: the guest's own kernel (or hypervisor) has accepted them on a
+// listening socket of ours, and they are joined to the host end by splice. Because that kernel has
+// answered the SYN before we were asked, what is refused is accepted and reset at once.
+#include "channel/internal.h"
+
+#include "base/log.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ACCEPTS_PER_TURN 64
+#define RETRY_US         100000 // after EMFILE: a level-triggered listener would spin
+
+static uint32_t
+index_of(const struct socket_session *t)
+{
+    return (uint32_t)(t - t->hub->sockets);
+}
+
+static uint32_t
+session_of(const struct socket_session *t)
+{
+    return (t->generation << SESSION_INDEX_BITS) | (t->hub->max_conns + index_of(t));
+}
+
+static struct socket_session *
+session_new(struct hub *hub, uint16_t channel)
+{
+    if (!hub->sockets_free && hub->sockets_touched == hub->max_conns)
+        return NULL;
+    if (!hub_session_begin(hub, channel))
+        return NULL;
+    struct socket_session *t;
+    if (hub->sockets_free) {
+        t = &hub->sockets[hub->sockets_free - 1];
+        hub->sockets_free = t->next_free;
+    } else {
+        t = &hub->sockets[hub->sockets_touched++];
+    }
+    t->hub = hub;
+    t->channel = channel;
+    t->state = SOCKET_OPENING;
+    t->splice = NULL;
+    return t;
+}
+
+static void
+session_free(struct socket_session *t)
+{
+    struct hub *hub = t->hub;
+    t->state = SOCKET_FREE;
+    t->generation++;
+    t->next_free = hub->sockets_free;
+    hub->sockets_free = index_of(t) + 1;
+    hub_session_end(hub, t->channel);
+}
+
+static void
+on_guest_event(void *ctx, unsigned events)
+{
+    struct socket_session *t = ctx;
+    if (!(events & LOOP_HANGUP))
+        return;
+    // The guest gave up before there was a host end.
+    struct hub *hub = t->hub;
+    uint32_t session = session_of(t);
+    loop_remove(hub->loop, &t->io);
+    close(t->io.fd);
+    session_free(t);
+    hub->opener.cancel(hub->opener.ctx, session);
+}
+
+static void
+on_splice_done(void *ctx)
+{
+    session_free(ctx);
+}
+
+static void
+accepted(struct listener *l, int fd, const struct sockaddr_in *from)
+{
+    struct hub *hub = l->hub;
+    struct socket_session *t = session_new(hub, l->channel);
+    if (!t) {
+        log_debug("%s: channel %u: refused, too many connections", hub->guest,
+            hub->channels[l->channel].config.port);
+        splice_reset_fd(fd);
+        return;
+    }
+    t->io = (struct loop_io) {.fd = fd, .on_event = on_guest_event, .ctx = t};
+    if (loop_add(hub->loop, &t->io, LOOP_EDGE) < 0) {
+        splice_reset_fd(fd);
+        session_free(t);
+        return;
+    }
+    const struct stack_peer peer = {
+        .addr = ntohl(from->sin_addr.s_addr),
+        .port = ntohs(from->sin_port),
+        .local_port = hub->channels[l->channel].config.port,
+    };
+    hub->opener.open(hub->opener.ctx, session_of(t), l->channel, &peer);
+}
+
+static void
+on_retry(void *ctx)
+{
+    struct listener *l = ctx;
+    loop_modify(l->hub->loop, &l->io, LOOP_READ);
+}
+
+static void
+on_listener(void *ctx, unsigned events)
+{
+    (void)events;
+    struct listener *l = ctx;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        struct sockaddr_in from = {0};
+        socklen_t len = sizeof from;
+        int fd = accept4(l->io.fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+            accepted(l, fd, &from);
+            continue;
+        }
+        if (errno == ECONNABORTED || errno == EINTR)
+            continue;
+        if (errno != EAGAIN) {
+            log_error("%s: channel %u: accept: %s", l->hub->guest,
+                l->hub->channels[l->channel].config.port, strerrordesc_np(errno));
+            loop_modify(l->hub->loop, &l->io, 0);
+            loop_timer_set(l->hub->loop, l->retry_timer, loop_now_us(l->hub->loop) + RETRY_US);
+        }
+        return;
+    }
+}
+
+int
+hub_attach_listener(struct hub *hub, uint16_t channel, int fd)
+{
+    assert(channel < hub->channel_count);
+    struct listener *l = calloc(1, sizeof *l);
+    struct listener **list
+        = reallocarray(hub->listeners, hub->listener_count + 1, sizeof *hub->listeners);
+    if (list)
+        hub->listeners = list;
+    int timer = l ? loop_timer_new(hub->loop, on_retry, l) : -1;
+    int rc = -ENOMEM;
+    if (l && list && timer >= 0) {
+        *l = (struct listener) {
+            .hub = hub,
+            .io = {.fd = fd, .on_event = on_listener, .ctx = l},
+            .channel = channel,
+            .retry_timer = timer,
+        };
+        rc = loop_add(hub->loop, &l->io, LOOP_READ);
+    }
+    if (rc < 0) {
+        if (timer >= 0)
+            loop_timer_free(hub->loop, timer);
+        free(l);
+        close(fd);
+        return rc;
+    }
+    hub->listeners[hub->listener_count++] = l;
+    return 0;
+}
+
+static struct socket_session *
+session_waiting(struct hub *hub, uint32_t index, uint32_t generation)
+{
+    struct socket_session *t = &hub->sockets[index];
+    if (index >= hub->sockets_touched || t->state != SOCKET_OPENING)
+        return NULL;
+    return (session_of(t) >> SESSION_INDEX_BITS) == generation ? t : NULL;
+}
+
+void
+socket_opened(struct hub *hub, uint32_t index, uint32_t generation, int fd)
+{
+    struct socket_session *t = session_waiting(hub, index, generation);
+    if (!t) {
+        close(fd);
+        return;
+    }
+    loop_remove(hub->loop, &t->io);
+    t->state = SOCKET_JOINED;
+    t->splice = splice_new(hub->loop, t->io.fd, fd, on_splice_done, t);
+    if (!t->splice) {
+        log_error("%s: channel %u: no descriptors left to join a connection", hub->guest,
+            hub->channels[t->channel].config.port);
+        session_free(t);
+    }
+}
+
+void
+socket_refused(struct hub *hub, uint32_t index, uint32_t generation)
+{
+    struct socket_session *t = session_waiting(hub, index, generation);
+    if (!t)
+        return;
+    loop_remove(hub->loop, &t->io);
+    splice_reset_fd(t->io.fd);
+    session_free(t);
+}
+
+void
+socket_close_all(struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->sockets_touched; i++) {
+        struct socket_session *t = &hub->sockets[i];
+        if (t->state == SOCKET_JOINED) {
+            splice_free(t->splice);
+        } else if (t->state == SOCKET_OPENING) {
+            loop_remove(hub->loop, &t->io);
+            splice_reset_fd(t->io.fd);
+        }
+    }
+    for (size_t i = 0; i < hub->listener_count; i++) {
+        struct listener *l = hub->listeners[i];
+        loop_remove(hub->loop, &l->io);
+        loop_timer_free(hub->loop, l->retry_timer);
+        close(l->io.fd);
+        free(l);
+    }
+    free(hub->listeners);
+}
