@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`vmchannel serve` as a process of the test: its log in a file, its worker by pid."""
+
+import signal
+import subprocess
+
+from harness.processes import Processes, children_of, wait_until
+
+
+class Daemon:
+    _count = 0
+
+    def __init__(self, processes: Processes, vmchannel, args, prefix=()):
+        Daemon._count += 1
+        self.log_path = processes.directory / f"serve-{Daemon._count}.log"
+        argv = [*prefix, vmchannel, "serve", *args]
+        with open(self.log_path, "wb") as log:
+            self.process = processes.start(argv, stdout=subprocess.DEVNULL, stderr=log)
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_for_log(self, *words, timeout=5.0) -> str:
+        """The first line that has all the words."""
+
+        def line():
+            return next((l for l in self.log().splitlines() if all(w in l for w in words)), None)
+
+        return wait_until(line, timeout, f"a log line with {words}; the log: {self.log()}")
+
+    def wait_until_up(self, condition, what):
+        def up():
+            if self.process.poll() is not None:
+                raise AssertionError(f"serve exited {self.process.returncode}: {self.log()}")
+            return condition()
+
+        wait_until(up, what=what)
+
+    def worker(self) -> int:
+        children = wait_until(lambda: children_of(self.process.pid), what="a worker process")
+        assert len(children) == 1, f"one worker expected, there are {children}"
+        return children[0]
+
+    def stop(self, signal_number=signal.SIGTERM) -> int:
+        self.process.send_signal(signal_number)
+        return self.process.wait(5)
