@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Opens what a link needs, from its spec. Descriptors given by number are checked to be what the
+// link takes. The work inside a namespace is netns.h's; retrying is the caller's.
+#include "link/open.h"
+
+#include "link/netns.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TCP_BACKLOG 16
+
+// Inherited descriptors must not leak into what we start.
+static int
+take_fd(int fd, struct error *err)
+{
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return error_set(err, errno, "fd %d", fd);
+    return fd;
+}
+
+static bool
+is_socket(int fd, int domain, int type)
+{
+    int value;
+    socklen_t len = sizeof(value);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &len) < 0 || value != type)
+        return false;
+    if (domain == AF_UNSPEC)
+        return true;
+    len = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &len) == 0 && value == domain;
+}
+
+static int
+given_stream(int fd, struct error *err)
+{
+    int rc = take_fd(fd, err);
+    if (rc >= 0 && !is_socket(fd, AF_UNSPEC, SOCK_STREAM))
+        return error_set(err, 0, "fd %d: not a stream socket", fd);
+    return rc;
+}
+
+static int
+given_tap(int fd, struct error *err)
+{
+    struct ifreq ifr;
+    memset(&ifr, 0, sizeof(ifr));
+    int rc = take_fd(fd, err);
+    if (rc < 0)
+        return rc;
+    if (ioctl(fd, TUNGETIFF, &ifr) < 0)
+        return error_set(err, 0, "fd %d: not a queue of a tap interface", fd);
+    const int want = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    if ((ifr.ifr_flags & (want | IFF_TUN)) != want)
+        return error_set(
+            err, 0, "fd %d: opened with other flags than IFF_TAP | IFF_NO_PI | IFF_VNET_HDR", fd);
+    return fd;
+}
+
+static int
+given_packet(int fd, struct error *err)
+{
+    int rc = take_fd(fd, err);
+    if (rc >= 0 && !is_socket(fd, AF_PACKET, SOCK_RAW))
+        return error_set(err, 0, "fd %d: not an AF_PACKET socket of type SOCK_RAW", fd);
+    return rc;
+}
+
+static int
+connect_unix(const char *path, struct error *err)
+{
+    struct sockaddr_un sa;
+    int len = unix_address(&sa, path, false, false);
+    if (len < 0)
+        return error_set(err, -len, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_set(err, errno, "%s: cannot make a socket", path);
+    if (connect(fd, (struct sockaddr *)&sa, (socklen_t)len) == 0)
+        return fd;
+    int errnum = errno;
+    close(fd);
+    return error_set(err, errnum, "%s: cannot connect", path);
+}
+
+static void
+tcp_name(const struct link_spec *spec, char *out, size_t out_size)
+{
+    const char *form = strchr(spec->host, ':') ? "[%s]:%s" : "%s:%s";
+    snprintf(out, out_size, form, spec->host, spec->port);
+}
+
+static int
+resolve(const struct link_spec *spec, int flags, struct addrinfo **out, struct error *err)
+{
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags};
+    int rc = getaddrinfo(spec->host[0] ? spec->host : NULL, spec->port, &hints, out);
+    if (rc == 0)
+        return 0;
+    char name[sizeof(spec->host) + 16];
+    tcp_name(spec, name, sizeof(name));
+    if (rc == EAI_SYSTEM)
+        return error_set(err, errno, "%s: cannot resolve", name);
+    error_set(err, 0, "%s: cannot resolve: %s", name, gai_strerror(rc));
+    return -EHOSTUNREACH;
+}
+
+// Tries the addresses in turn, by try_one; the first descriptor it gives, or the last error.
+static int
+first_address(const struct addrinfo *list, int (*try_one)(int fd, const struct addrinfo *ai))
+{
+    int rc = -EHOSTUNREACH;
+    for (const struct addrinfo *ai = list; ai; ai = ai->ai_next) {
+        int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        rc = fd < 0 ? -errno : try_one(fd, ai);
+        if (rc == 0)
+            return fd;
+        if (fd >= 0)
+            close(fd);
+    }
+    return rc;
+}
+
+static int
+begin_connect(int fd, const struct addrinfo *ai)
+{
+    if (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0 || errno == EINPROGRESS)
+        return 0;
+    return -errno;
+}
+
+static int
+begin_listen(int fd, const struct addrinfo *ai)
+{
+    int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, TCP_BACKLOG) < 0)
+        return -errno;
+    return 0;
+}
+
+static int
+open_tcp(const struct link_spec *spec, int flags, const char *what,
+         int (*try_one)(int fd, const struct addrinfo *ai), struct error *err)
+{
+    struct addrinfo *list;
+    int rc = resolve(spec, flags, &list, err);
+    if (rc < 0)
+        return rc;
+    int fd = first_address(list, try_one);
+    freeaddrinfo(list);
+    if (fd >= 0)
+        return fd;
+    char name[sizeof(spec->host) + 16];
+    tcp_name(spec, name, sizeof(name));
+    return error_set(err, -fd, "%s: cannot %s", name, what);
+}
+
+int
+link_connect(const struct link_spec *spec, bool *pending, struct error *err)
+{
+    *pending = false;
+    if (spec->fd >= 0)
+        return given_stream(spec->fd, err);
+    if (spec->path[0])
+        return connect_unix(spec->path, err);
+    int fd = open_tcp(spec, 0, "connect", begin_connect, err);
+    if (fd >= 0) {
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof(peer);
+        *pending = getpeername(fd, (struct sockaddr *)&peer, &len) < 0;
+    }
+    return fd;
+}
+
+int
+link_listen(const struct link_spec *spec, struct unix_listener *out, struct error *err)
+{
+    if (spec->path[0])
+        return unix_listener_open(out, spec->path, false, false, err);
+    *out = (struct unix_listener){.fd = -1, .lock_fd = -1};
+    int fd = open_tcp(spec, AI_PASSIVE, "listen", begin_listen, err);
+    if (fd < 0)
+        return fd;
+    out->fd = fd;
+    return 0;
+}
+
+static int
+make_tap(void *arg, int *fds, size_t *count, struct error *err)
+{
+    const char *ifname = arg;
+    int fd = netns_open_tap(ifname, err);
+    if (fd < 0)
+        return fd;
+    // Whose tap it is may not be ours to set up; then its owner does.
+    netns_link_up(ifname, NULL);
+    fds[0] = fd;
+    *count = 1;
+    return 0;
+}
+
+static int
+make_packet(void *arg, int *fds, size_t *count, struct error *err)
+{
+    int fd = netns_open_packet(arg, err);
+    if (fd < 0)
+        return fd;
+    fds[0] = fd;
+    *count = 1;
+    return 0;
+}
+
+// Has one descriptor made, here or in the namespace of the spec.
+static int
+make_in_netns(const struct link_spec *spec,
+              int (*make)(void *arg, int *fds, size_t *count, struct error *err), struct error *err)
+{
+    int fds[NETNS_FDS_MAX];
+    size_t count = 0;
+    void *ifname = (void *)spec->ifname; // only read
+    int rc = spec->netns[0] ? netns_run(spec->netns, make, ifname, fds, &count, err)
+                            : make(ifname, fds, &count, err);
+    if (rc < 0)
+        return rc;
+    assert(count == 1);
+    return fds[0];
+}
+
+int
+link_open_tap(const struct link_spec *spec, struct error *err)
+{
+    return spec->fd >= 0 ? given_tap(spec->fd, err) : make_in_netns(spec, make_tap, err);
+}
+
+int
+link_open_packet(const struct link_spec *spec, struct error *err)
+{
+    return spec->fd >= 0 ? given_packet(spec->fd, err) : make_in_netns(spec, make_packet, err);
+}
+
+// A pass of link_open_netns: as many ports as descriptors fit a message.
+struct listen_pass {
+    uint32_t addr;
+    const uint16_t *ports;
+    size_t count;
+};
+
+static int
+make_listeners(void *arg, int *fds, size_t *count, struct error *err)
+{
+    const struct listen_pass *pass = arg;
+    int rc = netns_link_up("lo", err);
+    if (rc == 0)
+        rc = netns_add_addr("lo", pass->addr, 32, err);
+    for (*count = 0; rc >= 0 && *count < pass->count; (*count)++) {
+        rc = netns_listen_tcp(pass->addr, pass->ports[*count], err);
+        if (rc < 0)
+            break;
+        fds[*count] = rc;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int
+link_open_netns(const struct link_spec *spec, uint32_t addr, const uint16_t *ports, size_t count,
+                int *fds, struct error *err)
+{
+    size_t done = 0;
+    int rc = 0;
+    while (done < count) {
+        int made[NETNS_FDS_MAX];
+        size_t left = count - done, got;
+        struct listen_pass pass = {addr, ports + done, left < NETNS_FDS_MAX ? left : NETNS_FDS_MAX};
+        rc = netns_run(spec->path, make_listeners, &pass, made, &got, err);
+        if (rc < 0)
+            break;
+        assert(got == pass.count);
+        memcpy(fds + done, made, got * sizeof(*fds));
+        done += got;
+    }
+    if (rc == 0)
+        return 0;
+    for (size_t i = 0; i < done; i++)
+        close(fds[i]);
+    for (size_t i = 0; i < count; i++)
+        fds[i] = -1;
+    return rc;
+}
