@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GUEST_NAME_MAX 63
+#define GUEST_NAME_MAX     63
+#define GUEST_CHANNELS_MAX 1024 // as many as the hub takes
 
 struct guest_config {
     char name[GUEST_NAME_MAX + 1]; // --name; default "guest"

@@ -19,12 +19,12 @@ enum device_kind {
 struct device {
     enum device_kind kind;
     char path[DEVICE_PATH_MAX + 1];
-    bool server;           // we listen, the host program connects
-    bool wait;             // server: hold the guest's connect until a host client is there (default on)
-    bool abstract;         // abstract Unix name
-    bool tight;            // abstract: name without trailing zeros (default on)
-    uint32_t reconnect_s;  // client: retry every S seconds instead of refusing; 0: refuse
-    uint32_t max;          // max=: connections at once; 0: no limit of its own
+    bool server;   // we listen, the host program connects
+    bool wait;     // server: hold the guest's connect until a host client is there (default on)
+    bool abstract; // abstract Unix name
+    bool tight;    // abstract: name without trailing zeros (default on)
+    uint32_t reconnect_s;           // client: retry every S seconds instead of refusing; 0: refuse
+    uint32_t max;                   // max=: connections at once; 0: no limit of its own
     char name[DEVICE_NAME_MAX + 1]; // name=; "" when not given
 };
 

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One guest's configuration from its command-line values, each checked as it is added. The device
+// grammar is host/device's; nothing is opened here.
+#include "config/guest_config.h"
+
+#include "base/options.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PREFIX_MIN    8
+#define PREFIX_MAX    27 // room for .4 and .15 below the broadcast address
+#define CHANNEL_HOST  4
+#define GUEST_HOST    15
+#define MTU_MIN       576
+#define MTU_MAX       65520
+#define MTU_DEFAULT   1500
+#define MAX_CONNS     65536
+#define CONNS_DEFAULT 4096
+#define NET_ACCEPTED  "accepted: A.B.C.D/8 to /27, host bits zero, as in 10.0.2.0/24"
+
+// base/options' idea of a number (digits alone), for text that stands alone.
+static bool
+parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *out)
+{
+    struct option opt = {.key = "number"};
+    int len = snprintf(opt.value, sizeof(opt.value), "%s", text);
+    return len > 0 && (size_t)len < sizeof(opt.value) &&
+           option_uint(&opt, min, max, out, NULL) == 0;
+}
+
+static void
+set_net(struct guest_config *c, uint32_t net, uint32_t netmask)
+{
+    c->net = net;
+    c->netmask = netmask;
+    c->channel_addr = net + CHANNEL_HOST;
+    c->guest_addr = net + GUEST_HOST;
+}
+
+void
+guest_config_init(struct guest_config *c)
+{
+    memset(c, 0, sizeof(*c));
+    snprintf(c->name, sizeof(c->name), "guest");
+    set_net(c, 0x0a000200, 0xffffff00);
+    c->mtu = MTU_DEFAULT;
+    c->max_conns = CONNS_DEFAULT;
+}
+
+void
+guest_config_fini(struct guest_config *c)
+{
+    free(c->channels);
+    c->channels = NULL;
+    c->channel_count = 0;
+}
+
+int
+guest_config_add_channel(struct guest_config *c, const char *text, struct error *err)
+{
+    struct channel_spec spec;
+    int rc = channel_spec_parse(text, &spec, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < c->channel_count; i++)
+        if (c->channels[i].port == spec.port)
+            return error_set(err, 0, "channel %u: port given twice ('%s' and '%s')", spec.port,
+                             c->channels[i].text, spec.text);
+    if (c->channel_count == GUEST_CHANNELS_MAX)
+        return error_set(err, 0, "channel %u: at most %d channels are accepted", spec.port,
+                         GUEST_CHANNELS_MAX);
+    struct channel_spec *grown =
+        realloc(c->channels, (c->channel_count + 1) * sizeof(*c->channels));
+    if (!grown)
+        return error_set(err, ENOMEM, "channel %u", spec.port);
+    c->channels = grown;
+    c->channels[c->channel_count++] = spec;
+    return 0;
+}
+
+// What inet_pton would let through but no guest could use.
+static bool
+is_usable_net(uint32_t net)
+{
+    uint8_t first = (uint8_t)(net >> 24);
+    return first != 0 && first != 127 && first < 224;
+}
+
+int
+guest_config_set_net(struct guest_config *c, const char *text, struct error *err)
+{
+    const char *slash = strchr(text, '/');
+    char addr[INET_ADDRSTRLEN] = "";
+    struct in_addr in;
+    if (!slash || (size_t)(slash - text) >= sizeof(addr))
+        return error_set(err, 0, "net '%.64s': not a network; " NET_ACCEPTED, text);
+    memcpy(addr, text, (size_t)(slash - text));
+    uint32_t prefix_len;
+    if (inet_pton(AF_INET, addr, &in) != 1)
+        return error_set(err, 0, "net '%.64s': not an IPv4 address; " NET_ACCEPTED, text);
+    if (!parse_number(slash + 1, PREFIX_MIN, PREFIX_MAX, &prefix_len))
+        return error_set(err, 0, "net '%.64s': prefix length is not %d to %d; " NET_ACCEPTED, text,
+                         PREFIX_MIN, PREFIX_MAX);
+    uint32_t net = ntohl(in.s_addr);
+    uint32_t netmask = UINT32_MAX << (32 - prefix_len);
+    if ((net & ~netmask) != 0)
+        return error_set(err, 0, "net '%.64s': host bits are not zero; " NET_ACCEPTED, text);
+    if (!is_usable_net(net))
+        return error_set(err, 0, "net '%.64s': not a unicast network; " NET_ACCEPTED, text);
+    set_net(c, net, netmask);
+    return 0;
+}
+
+// The name stands in log lines, in the identity vmchannel/NAME/PORT/N and in paths.
+int
+guest_config_set_name(struct guest_config *c, const char *text, struct error *err)
+{
+    size_t len = strlen(text);
+    if (len < 1 || len > GUEST_NAME_MAX)
+        return error_set(err, 0, "name '%.80s': %zu bytes; accepted: 1 to %d bytes", text, len,
+                         GUEST_NAME_MAX);
+    for (size_t i = 0; i < len; i++) {
+        unsigned char ch = (unsigned char)text[i];
+        if (ch < 0x20 || ch == 0x7f || ch == '/')
+            return error_set(
+                err, 0,
+                "name: byte 0x%02x at %zu; accepted: anything but '/' and control characters", ch,
+                i);
+    }
+    if (text[0] == '.')
+        return error_set(err, 0, "name '%s': begins with a dot; accepted: anything else", text);
+    memcpy(c->name, text, len + 1);
+    return 0;
+}
+
+// A whole number as the value of a command-line option.
+static int
+set_number(const char *what, const char *text, uint32_t min, uint32_t max, uint32_t *out,
+           struct error *err)
+{
+    if (parse_number(text, min, max, out))
+        return 0;
+    return error_set(err, 0, "%s '%.64s': not a number in range; accepted: %u to %u", what, text,
+                     (unsigned)min, (unsigned)max);
+}
+
+int
+guest_config_set_mtu(struct guest_config *c, const char *text, struct error *err)
+{
+    uint32_t mtu;
+    int rc = set_number("mtu", text, MTU_MIN, MTU_MAX, &mtu, err);
+    if (rc == 0)
+        c->mtu = (uint16_t)mtu;
+    return rc;
+}
+
+int
+guest_config_set_max_conns(struct guest_config *c, const char *text, struct error *err)
+{
+    return set_number("max-connections", text, 1, MAX_CONNS, &c->max_conns, err);
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The device grammar: what QEMU 7.2 takes is taken with QEMU's defaults; what it takes silently and
+// wrongly is refused with the thing, the reason and what is accepted.
+#include "test.h"
+
+#include "host/device.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define PATH_107                                                                                   \
+    "/23456789012345678901234567890123456789012345678901234567890123456789012345678901234567890"   \
+    "12345678901234567"
+
+static struct device
+parsed(const char *text)
+{
+    struct device dev;
+    struct error err = {{0}};
+    if (device_parse(text, &dev, &err) != 0)
+        fail_msg("%s: %s", text, err.text);
+    return dev;
+}
+
+// part: what the message must say, besides "accepted" or the reason.
+static void
+refused(const char *text, const char *part)
+{
+    struct device dev;
+    struct error err = {{0}};
+    assert_int_equal(device_parse(text, &dev, &err), -EINVAL);
+    if (!strstr(err.text, part))
+        fail_msg("'%s' gave '%s', without '%s'", text, err.text, part);
+}
+
+static void
+spec_refused(const char *text, const char *part)
+{
+    struct channel_spec spec;
+    struct error err = {{0}};
+    assert_int_equal(channel_spec_parse(text, &spec, &err), -EINVAL);
+    if (!strstr(err.text, part))
+        fail_msg("'%s' gave '%s', without '%s'", text, err.text, part);
+}
+
+TEST(client_has_qemus_defaults)
+{
+    struct device dev = parsed("unix:/some/path");
+    assert_int_equal(dev.kind, DEVICE_UNIX);
+    assert_string_equal(dev.path, "/some/path");
+    assert_false(dev.server);
+    assert_false(dev.wait);
+    assert_false(dev.abstract);
+    assert_true(dev.tight);
+    assert_int_equal(dev.reconnect_s, 0);
+    assert_int_equal(dev.max, 0);
+    assert_string_equal(dev.name, "");
+}
+
+TEST(server_waits_unless_told_not_to)
+{
+    assert_true(parsed("unix:/p,server").wait);
+    assert_true(parsed("unix:/p,server=on").server);
+    assert_true(parsed("unix:/p,server,wait").wait);
+    assert_false(parsed("unix:/p,server,nowait").wait);
+    assert_false(parsed("unix:/p,server=on,wait=off").wait);
+    assert_false(parsed("unix:/p,nowait,server").wait);
+    assert_false(parsed("unix:/p,server=off").server);
+    assert_false(parsed("unix:/p,noserver").server);
+    assert_false(parsed("unix:/p,server,server=off").server); // the last one counts, as in QEMU
+}
+
+TEST(path_is_taken_in_every_form)
+{
+    assert_string_equal(parsed("unix:path=/p").path, "/p");
+    assert_string_equal(parsed("unix:path=/p,server,nowait").path, "/p");
+    assert_string_equal(parsed("unix:relative/p").path, "relative/p");
+    assert_string_equal(parsed("unix:server").path, "server"); // QEMU's, too: the first piece
+    assert_string_equal(parsed("unix:/a,,b,server").path, "/a,b");
+    assert_string_equal(parsed("unix:path=/a,,b").path, "/a,b");
+    assert_string_equal(parsed("unix:" PATH_107).path, PATH_107);
+}
+
+TEST(other_options_are_read)
+{
+    assert_int_equal(parsed("unix:/p,reconnect=5").reconnect_s, 5);
+    assert_int_equal(parsed("unix:/p,reconnect=0").reconnect_s, 0);
+    assert_true(parsed("unix:name,abstract=on").abstract);
+    assert_true(parsed("unix:name,abstract").abstract);
+    assert_false(parsed("unix:name,abstract=on,tight=off").tight);
+    assert_int_equal(parsed("unix:/p,max=1").max, 1);
+    assert_string_equal(parsed("unix:/p,name=virsh").name, "virsh");
+}
+
+TEST(misplaced_options_are_named)
+{
+    refused("unix:/p,wait", "option 'wait' needs server=on (accepted for a client: path, server");
+    refused("unix:/p,nowait", "option 'wait' needs server=on");
+    refused("unix:/p,server=off,wait=on", "option 'wait' needs server=on");
+    refused("unix:/p,server,reconnect=1", "option 'reconnect' does not go with server=on");
+    refused("unix:/p,reconnect=0,server", "option 'reconnect' does not go with server=on");
+    refused("unix:/p,tight=off", "option 'tight' needs abstract=on");
+}
+
+TEST(unknown_options_are_named_with_the_accepted_ones)
+{
+    refused("unix:/p,foo=1", "'foo'");
+    refused("unix:/p,foo=1", "reconnect=S");
+    refused("unix:/p,nodelay", "'nodelay'");
+    refused("unix:/p,to=5", "'to'");
+    refused("unix:/p,path", "'path'");
+    refused("unix:/p,", "comma");
+    refused("unix:/p,=x", "name");
+}
+
+TEST(bad_values_are_refused)
+{
+    refused("unix:/p,server=maybe", "'maybe' is not on or off");
+    refused("unix:/p,reconnect", "option reconnect");
+    refused("unix:/p,reconnect=-1", "'-1'");
+    refused("unix:/p,reconnect=99999999999", "'99999999999'");
+    refused("unix:/p,max=0", "option max");
+    refused("unix:/p,max=65537", "option max");
+    refused("unix:/p,max=1x", "option max");
+    refused("unix:/p,name", "option name");
+    refused("unix:/p,name=", "option name");
+    refused("unix:/p,name=a\nb", "control characters");
+    refused("unix:/p,name=" PATH_107, "at most 63");
+}
+
+TEST(bad_paths_are_refused)
+{
+    refused("unix:", "empty path");
+    refused("unix:path=", "empty path");
+    refused("unix:,server,nowait", "empty path");
+    refused("unix:" PATH_107 "8", "path of 108 bytes, a unix socket takes at most 107");
+    refused("unix:path=" PATH_107 "8,server", "path of 108 bytes");
+    refused("unix:/a,path=/b", "path given twice ('/a' and '/b')");
+}
+
+TEST(planned_devices_say_so)
+{
+    static const char *const planned[] = {"tcp:localhost:1",
+                                          "tcp::1,server,nowait",
+                                          "telnet::1",
+                                          "websocket:127.0.0.1:1,server",
+                                          "udp::1@:2",
+                                          "pty",
+                                          "pty:/link",
+                                          "file:/f",
+                                          "pipe:/p",
+                                          "stdio",
+                                          "stdio,signal=off",
+                                          "serial:/dev/ttyS0",
+                                          "/dev/ttyS0",
+                                          "/dev/hvc0",
+                                          "null",
+                                          "cmd:cat",
+                                          "vsock:3:1",
+                                          "chardev:id"};
+    for (size_t i = 0; i < sizeof(planned) / sizeof(planned[0]); i++) {
+        refused(planned[i], planned[i]);
+        refused(planned[i], "not in this version; accepted: unix:PATH[,");
+    }
+}
+
+TEST(devices_that_cannot_be_channels_are_refused_with_the_reason)
+{
+    static const char *const never[] = {
+        "mon:stdio",   "mon:unix:/p",   "vc",        "vc:80Cx24C", "braille",
+        "msmouse",     "wctablet",      "none",      "con:",       "COM1",
+        "COM3",        "/dev/parport0", "/dev/ppi0", "spicevmc",   "spicevmc:usbredir",
+        "spiceport:x", "tn3270::1",     "testdev",   "gdb"};
+    for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
+        refused(never[i], never[i]);
+        refused(never[i], ": refused, ");
+    }
+}
+
+TEST(other_words_are_unknown)
+{
+    refused("", "empty device");
+    refused("unixx:/p", "unknown device; accepted: unix:PATH");
+    refused("/some/path", "unknown device");
+    refused("nulls", "unknown device");
+    refused("UNIX:/p", "unknown device");
+}
+
+TEST(channel_spec_splits_port_and_device)
+{
+    struct channel_spec spec;
+    assert_int_equal(channel_spec_parse("600:unix:/some/path", &spec, NULL), 0);
+    assert_int_equal(spec.port, 600);
+    assert_string_equal(spec.device.path, "/some/path");
+    assert_string_equal(spec.text, "unix:/some/path");
+    assert_int_equal(channel_spec_parse("1:unix:/p", &spec, NULL), 0);
+    assert_int_equal(spec.port, 1);
+    assert_int_equal(channel_spec_parse("65535:unix:/p", &spec, NULL), 0);
+    assert_int_equal(spec.port, 65535);
+}
+
+TEST(bad_ports_are_refused)
+{
+    static const char *const bad[] = {"0",    "65536", "99999", "100000", "4294967896",
+                                      "abc",  "",      "+1",    "-1",     "0x10",
+                                      " 600", "6 0",   "600 ",  "1.0",    "1000-1999"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char text[64], part[64];
+        snprintf(text, sizeof(text), "%s:unix:/p", bad[i]);
+        snprintf(part, sizeof(part), "port '%s': not a number from 1 to 65535", bad[i]);
+        spec_refused(text, part);
+        spec_refused(text, "accepted: PORT:DEVICE");
+    }
+}
+
+TEST(bad_specs_name_the_channel)
+{
+    spec_refused("600", "channel 600: no device");
+    spec_refused("600:", "channel 600: empty device");
+    spec_refused("600:unix:", "channel 600: unix: empty path");
+    spec_refused("600:vc", "channel 600: vc: refused");
+    spec_refused("unix:/p", "port 'unix'");
+}
