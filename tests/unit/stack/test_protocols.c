@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ARP, ICMP echo, DHCP, and frames that are not for us.
+#include "bench.h"
+#include "test.h"
+#include "wire/arp.h"
+#include "wire/checksum.h"
+#include "wire/dhcp.h"
+#include "wire/icmp.h"
+#include "wire/udp.h"
+
+static struct bench b;
+
+static void
+arp_request(uint32_t for_addr)
+{
+    uint8_t bytes[42];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    ether_emit(&w, &(struct ether_header) {mac_broadcast, guest_mac, ETHER_ARP});
+    arp_emit(&w,
+        &(struct arp_packet) {.op = ARP_REQUEST, .sender_mac = guest_mac, .sender_ip = GUEST_ADDR,
+            .target_ip = for_addr});
+    bench_frame(&b, bytes, sizeof bytes);
+}
+
+TEST(arp_is_answered_for_the_channel_address_alone)
+{
+    bench_init(&b, NULL);
+    arp_request(OUR_ADDR + 1);
+    arp_request(GUEST_ADDR);
+    assert_int_equal(b.sent_count, 0);
+    arp_request(OUR_ADDR);
+    assert_int_equal(b.sent_count, 1);
+    struct cursor c = cursor_of(b.sent[0].bytes, b.sent[0].len);
+    struct ether_header eth;
+    struct arp_packet arp;
+    assert_true(ether_parse(&c, &eth) && arp_parse(&c, &arp));
+    assert_int_equal(arp.op, ARP_REPLY);
+    assert_int_equal(arp.sender_ip, OUR_ADDR);
+    assert_true(mac_eq(&arp.sender_mac, &our_mac));
+    assert_true(mac_eq(&eth.dst, &guest_mac));
+    bench_fini(&b);
+}
+
+// An IPv4 packet of the guest to `dst` around l4; returns the frame's length.
+static size_t
+ipv4_frame(uint8_t *out, uint32_t src, uint32_t dst, uint8_t protocol, const void *l4, size_t len)
+{
+    struct writer w = writer_of(out, 2000);
+    ether_emit(&w, &(struct ether_header) {our_mac, guest_mac, ETHER_IPV4});
+    ipv4_emit(&w,
+        &(struct ipv4_header) {.src = src, .dst = dst, .protocol = protocol, .ttl = 64,
+            .total_len = (uint16_t)(20 + len)});
+    writer_bytes(&w, l4, len);
+    assert_false(w.failed);
+    return writer_len(&w);
+}
+
+static size_t
+echo(uint8_t *out, uint32_t dst)
+{
+    uint8_t ping[24] = {0};
+    struct writer w = writer_of(ping, sizeof ping);
+    struct icmp_header h = {.type = ICMP_ECHO_REQUEST, .id = 7, .sequence = 9};
+    icmp_emit(&w, &h);
+    memcpy(ping + 8, "abcdefghijklmnop", 16);
+    h.checksum = (uint16_t)~checksum_fold(checksum_add(0, ping, sizeof ping));
+    w = writer_of(ping, sizeof ping);
+    icmp_emit(&w, &h);
+    return ipv4_frame(out, GUEST_ADDR, dst, IPV4_ICMP, ping, sizeof ping);
+}
+
+TEST(ping_is_answered_with_its_payload)
+{
+    bench_init(&b, NULL);
+    uint8_t bytes[2000];
+    bench_frame(&b, bytes, echo(bytes, OUR_ADDR));
+    assert_int_equal(b.sent_count, 1);
+    const uint8_t *icmp = b.sent[0].bytes + 34;
+    assert_int_equal(icmp[0], ICMP_ECHO_REPLY);
+    assert_int_equal(checksum_fold(checksum_add(0, icmp, 24)), 0xffff);
+    assert_memory_equal(icmp + 8, "abcdefghijklmnop", 16);
+    bench_fini(&b);
+}
+
+TEST(bad_checksum_or_other_address_is_silence)
+{
+    bench_init(&b, NULL);
+    uint8_t bytes[2000];
+    size_t len = echo(bytes, OUR_ADDR);
+    bytes[40] ^= 1;
+    bench_frame(&b, bytes, len);
+    bench_frame(&b, bytes, echo(bytes, OUR_ADDR + 1));
+    assert_int_equal(b.sent_count, 0);
+    assert_int_equal(stack_stats_of(b.stack)->dropped_checksum, 1);
+    assert_int_equal(stack_stats_of(b.stack)->dropped_not_for_us, 1);
+    bench_fini(&b);
+}
+
+TEST(sources_nobody_may_answer)
+{
+    static const uint32_t bad[] = {OUR_ADDR, 0, 0x7f000001, 0xe0000001, 0xffffffff, 0x0a0002ff};
+    bench_init(&b, NULL);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        uint8_t bytes[2000], tcp[20] = {0};
+        struct writer w = writer_of(tcp, sizeof tcp);
+        tcp_emit(&w,
+            &(struct tcp_header) {
+                .src_port = 1, .dst_port = OPEN_PORT, .flags = TCP_SYN, .wscale = -1});
+        bench_frame(&b, bytes, ipv4_frame(bytes, bad[i], OUR_ADDR, IPV4_TCP, tcp, sizeof tcp));
+    }
+    assert_int_equal(b.sent_count, 0);
+    assert_int_equal(b.opens, 0);
+    bench_fini(&b);
+}
+
+TEST(tcp_with_a_bad_checksum_is_dropped)
+{
+    bench_init(&b, NULL);
+    uint8_t bytes[2048];
+    size_t len = bench_segment(
+        (struct tcp_header) {.seq = 1, .flags = TCP_SYN, .wscale = -1}, NULL, 0, bytes);
+    bytes[50] ^= 0x40;
+    bench_frame(&b, bytes, len);
+    assert_int_equal(b.opens, 0);
+    assert_int_equal(b.sent_count, 0);
+    assert_int_equal(stack_stats_of(b.stack)->dropped_checksum, 1);
+    bench_fini(&b);
+}
+
+TEST(every_short_length_of_every_type_is_survived)
+{
+    static const uint16_t types[] = {ETHER_ARP, ETHER_IPV4, ETHER_IPV6, 0x8100, 0};
+    bench_init(&b, NULL);
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        for (size_t len = 0; len <= 60; len++) {
+            uint8_t *bytes = calloc(1, len + 1); // the sanitizer watches its end
+            struct writer w = writer_of(bytes, len);
+            ether_emit(&w, &(struct ether_header) {mac_broadcast, guest_mac, types[t]});
+            bench_frame(&b, bytes, len);
+            free(bytes);
+        }
+    }
+    assert_int_equal(b.sent_count, 0);
+    arp_request(OUR_ADDR);
+    assert_int_equal(b.sent_count, 1);
+    bench_fini(&b);
+}
+
+// --- DHCP ----------------------------------------------------------------------------------------
+
+static void
+dhcp(enum dhcp_type type, uint32_t requested)
+{
+    uint8_t l4[308] = {0}, bytes[2000];
+    struct writer w = writer_of(l4, sizeof l4);
+    udp_emit(&w,
+        &(struct udp_header) {
+            .src_port = DHCP_CLIENT_PORT, .dst_port = DHCP_SERVER_PORT, .len = sizeof l4});
+    uint8_t *m = l4 + 8;
+    m[0] = 1; // BOOTREQUEST
+    m[1] = 1; // Ethernet
+    m[2] = 6;
+    memcpy(m + 4, "\x11\x22\x33\x44", 4);
+    memcpy(m + 28, guest_mac.octet, 6);
+    memcpy(m + 236, "\x63\x82\x53\x63\x35\x01", 6);
+    m[242] = (uint8_t)type;
+    uint8_t *opt = m + 243;
+    if (requested) {
+        *opt++ = 50;
+        *opt++ = 4;
+        struct writer ip = writer_of(opt, 4);
+        writer_u32(&ip, requested);
+        opt += 4;
+    }
+    *opt = 255;
+    bench_frame(&b, bytes, ipv4_frame(bytes, 0, UINT32_MAX, IPV4_UDP, l4, sizeof l4));
+}
+
+// Finds an option in emitted frame 0; its length, or -1.
+static int
+find_option(uint8_t code, const uint8_t **value)
+{
+    const uint8_t *m = b.sent[0].bytes + 42, *end = b.sent[0].bytes + b.sent[0].len;
+    for (const uint8_t *o = m + 240; o < end && *o != 255; o += *o ? o[1] + 2 : 1) {
+        if (*o == code) {
+            *value = o + 2;
+            return o[1];
+        }
+    }
+    return -1;
+}
+
+TEST(dhcp_offers_the_guest_address_and_no_way_out)
+{
+    bench_init(&b, &(struct stack_config) {.mtu = 9000});
+    dhcp(DHCP_DISCOVER, 0);
+    assert_int_equal(b.sent_count, 1);
+    const uint8_t *v;
+    assert_int_equal(find_option(53, &v), 1);
+    assert_int_equal(*v, DHCP_OFFER);
+    assert_memory_equal(b.sent[0].bytes + 42 + 16, "\x0a\x00\x02\x0f", 4); // yiaddr
+    assert_int_equal(find_option(26, &v), 2);
+    assert_int_equal(v[0] << 8 | v[1], 9000);
+    assert_int_equal(find_option(1, &v), 4);
+    assert_memory_equal(v, "\xff\xff\xff\x00", 4);
+    assert_int_equal(find_option(3, &v), -1); // router
+    assert_int_equal(find_option(6, &v), -1); // DNS
+    bench_fini(&b);
+}
+
+TEST(dhcp_request_is_acknowledged_or_refused)
+{
+    bench_init(&b, NULL);
+    const uint8_t *v;
+    dhcp(DHCP_REQUEST, GUEST_ADDR);
+    assert_int_equal(find_option(53, &v), 1);
+    assert_int_equal(*v, DHCP_ACK);
+    bench_clear(&b);
+    dhcp(DHCP_REQUEST, 0xc0a80105);
+    assert_int_equal(find_option(53, &v), 1);
+    assert_int_equal(*v, DHCP_NAK);
+    bench_clear(&b);
+    dhcp(DHCP_RELEASE, 0);
+    assert_int_equal(b.sent_count, 0);
+    bench_fini(&b);
+}

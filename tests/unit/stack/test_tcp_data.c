@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Bytes both ways: straight to the host, through the ring, out of order, lost, stalled.
+#include "bench.h"
+#include "test.h"
+
+static struct bench b;
+
+static void
+expect_data(const char *text)
+{
+    assert_int_equal(b.data_len, strlen(text));
+    assert_memory_equal(b.data, text, strlen(text));
+}
+
+// Takes everything that stands in the receive ring.
+static void
+drain(void)
+{
+    struct iovec iov[2];
+    int n = stack_recv_iov(b.stack, b.conn, iov);
+    for (int i = 0; i < n; i++) {
+        memcpy(b.data + b.data_len, iov[i].iov_base, iov[i].iov_len);
+        b.data_len += iov[i].iov_len;
+        stack_recv_consume(b.stack, b.conn, iov[i].iov_len);
+    }
+    bench_flush(&b);
+}
+
+TEST(data_goes_straight_to_the_host_and_is_acknowledged_once)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    uint8_t one[2048], two[2048];
+    struct tcp_header h = {.seq = b.seq, .ack = b.ack, .flags = TCP_ACK, .window = 65535};
+    size_t n1 = bench_segment(h, "abc", 3, one);
+    h.seq += 3;
+    size_t n2 = bench_segment(h, "def", 3, two);
+    bench_input(&b, one, n1);
+    bench_input(&b, two, n2);
+    assert_int_equal(b.data_len, 0);
+    bench_flush(&b);
+    expect_data("abcdef");
+    assert_int_equal(b.sent_count, 1);
+    assert_int_equal(bench_sent_tcp(&b, 0, NULL, NULL).ack, b.seq + 6);
+    bench_fini(&b);
+}
+
+TEST(what_the_host_does_not_take_waits_in_the_ring)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    b.take_most = 2;
+    bench_tcp(&b, TCP_ACK, "abcdef", 6);
+    expect_data("ab");
+    struct tcp_header h = bench_sent_tcp(&b, 0, NULL, NULL);
+    assert_int_equal(h.ack, b.seq);
+    assert_int_equal(h.window << 1, (1 << 16) - 4);
+    bench_tcp(&b, TCP_ACK, "gh", 2); // behind what waits, not before it
+    drain();
+    expect_data("abcdefgh");
+    bench_fini(&b);
+}
+
+TEST(out_of_order_bytes_are_kept_and_reported)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    struct tcp_header h = {.seq = b.seq + 3, .ack = b.ack, .flags = TCP_ACK, .window = 65535};
+    bench_send(&b, h, "def", 3);
+    struct tcp_header dup = bench_sent_tcp(&b, 0, NULL, NULL);
+    assert_int_equal(dup.ack, b.seq);
+    assert_int_equal(dup.sack_count, 1);
+    assert_int_equal(dup.sack[0].left, b.seq + 3);
+    assert_int_equal(dup.sack[0].right, b.seq + 6);
+    h.seq = b.seq;
+    bench_send(&b, h, "abcde", 5); // overlaps
+    drain();
+    expect_data("abcdef");
+    bench_fini(&b);
+}
+
+TEST(bytes_beyond_the_window_are_not_taken)
+{
+    bench_init(&b, &(struct stack_config) {.ring_bytes = 4096});
+    bench_establish(&b);
+    b.take_most = 0;
+    char block[1400];
+    memset(block, 'x', sizeof block);
+    for (int i = 0; i < 4; i++)
+        bench_tcp(&b, TCP_ACK, block, sizeof block);
+    struct tcp_header last = bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL);
+    assert_int_equal(last.window, 0);
+    assert_int_equal(last.ack, b.seq - 4 * 1400 + 4096);
+    bench_clear(&b);
+    drain();
+    assert_int_equal(b.data_len, 4096);
+    assert_int_equal(bench_sent_tcp(&b, 0, NULL, NULL).window, 4096); // reopened, told once
+    assert_int_equal(b.sent_count, 1);
+    bench_fini(&b);
+}
+
+TEST(fin_after_data_then_half_close_the_other_way)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    bench_tcp(&b, TCP_ACK | TCP_FIN, "bye", 3);
+    expect_data("bye");
+    assert_int_equal(b.readables, 1);
+    assert_true(stack_recv_at_end(b.stack, b.conn));
+    bench_clear(&b);
+    bench_host_sends(&b, "still here", 10);
+    stack_shutdown(b.stack, b.conn);
+    bench_flush(&b);
+    size_t len;
+    struct tcp_header h = bench_sent_tcp(&b, 0, NULL, &len);
+    assert_int_equal(len, 10);
+    assert_true(h.flags & TCP_FIN);
+    b.ack = h.seq + 11;
+    bench_tcp(&b, TCP_ACK, NULL, 0);
+    assert_int_equal(b.closes, 1);
+    assert_int_equal(b.reason, STACK_CLOSED);
+    assert_int_equal(stack_conn_count(b.stack), 0);
+    bench_fini(&b);
+}
+
+TEST(host_closes_first_then_time_wait_then_a_new_syn)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    stack_shutdown(b.stack, b.conn);
+    bench_flush(&b);
+    b.ack++;
+    bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
+    assert_int_equal(b.closes, 1);
+    assert_int_equal(stack_conn_count(b.stack), 1); // TIME-WAIT
+    bench_send(&b, (struct tcp_header) {.seq = b.seq + 1, .flags = TCP_SYN, .wscale = -1}, NULL, 0);
+    assert_int_equal(b.opens, 2);
+    stack_reject(b.stack, b.conn, b.now_us);
+    assert_int_equal(stack_conn_count(b.stack), 0);
+    bench_fini(&b);
+}
+
+TEST(close_waits_for_bytes_the_host_has_not_taken)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    b.take_most = 0;
+    stack_shutdown(b.stack, b.conn);
+    bench_flush(&b);
+    b.ack++;
+    bench_tcp(&b, TCP_ACK | TCP_FIN, "last words", 10);
+    assert_int_equal(b.closes, 0);
+    assert_false(stack_recv_at_end(b.stack, b.conn));
+    drain();
+    expect_data("last words");
+    assert_int_equal(b.closes, 1);
+    bench_fini(&b);
+}
+
+TEST(lost_segment_is_sent_again_after_three_duplicates)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    char text[1460 * 6];
+    memset(text, 'y', sizeof text);
+    bench_host_sends(&b, text, sizeof text);
+    bench_flush(&b);
+    assert_int_equal(b.sent_count, 6);
+    bench_clear(&b);
+    for (uint32_t i = 2; i <= 5; i++) {
+        struct tcp_header h = {.seq = b.seq, .ack = b.ack, .flags = TCP_ACK, .window = 500,
+            .sack_count = 1, .sack = {{b.ack + 1460, b.ack + 1460 * i}}};
+        bench_send(&b, h, NULL, 0);
+    }
+    size_t len;
+    struct tcp_header again = bench_sent_tcp(&b, 0, NULL, &len);
+    assert_int_equal(again.seq, b.ack);
+    assert_int_equal(len, 1460);
+    assert_int_equal(b.sent_count, 1);
+    bench_fini(&b);
+}
+
+TEST(silence_brings_retransmission_with_back_off)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    bench_host_sends(&b, "ping", 4);
+    bench_flush(&b);
+    bench_wait(&b, 7500000); // 1, 2, 4 s
+    assert_int_equal(b.sent_count, 4);
+    bench_wait(&b, 3600000000ull);
+    assert_int_equal(b.closes, 1);
+    assert_int_equal(b.reason, STACK_TIMED_OUT);
+    bench_fini(&b);
+}
+
+TEST(closed_window_is_probed_for_ever_while_answered)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    struct tcp_header shut = {.seq = b.seq, .ack = b.ack, .flags = TCP_ACK, .window = 0};
+    bench_send(&b, shut, NULL, 0);
+    bench_host_sends(&b, "patience", 8);
+    bench_flush(&b);
+    for (int i = 0; i < 100; i++) {
+        bench_clear(&b);
+        bench_wait(&b, 60000000);
+        assert_true(b.sent_count > 0);
+        bench_send(&b, shut, NULL, 0);
+    }
+    assert_int_equal(b.closes, 0);
+    bench_clear(&b);
+    shut.window = 100;
+    bench_send(&b, shut, NULL, 0);
+    size_t len;
+    bench_sent_tcp(&b, 0, NULL, &len);
+    assert_int_equal(len, 8);
+    bench_fini(&b);
+}
+
+TEST(abort_after_send_delivers_before_rst)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    bench_host_sends(&b, "final", 5);
+    stack_abort_after_send(b.stack, b.conn, b.now_us);
+    bench_flush(&b);
+    size_t len;
+    bench_sent_tcp(&b, 0, NULL, &len);
+    assert_int_equal(len, 5);
+    assert_int_equal(b.closes, 0);
+    b.ack += 5;
+    bench_tcp(&b, TCP_ACK, NULL, 0);
+    assert_int_equal(b.closes, 1);
+    assert_true(bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL).flags & TCP_RST);
+    bench_fini(&b);
+}
+
+TEST(rst_is_taken_at_the_edge_and_challenged_inside)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    bench_send(&b, (struct tcp_header) {.seq = b.seq + 10, .flags = TCP_RST}, NULL, 0);
+    assert_int_equal(b.closes, 0);
+    assert_int_equal(bench_sent_tcp(&b, 0, NULL, NULL).flags, TCP_ACK);
+    bench_send(&b, (struct tcp_header) {.seq = b.seq, .flags = TCP_RST}, NULL, 0);
+    assert_int_equal(b.closes, 1);
+    assert_int_equal(b.reason, STACK_RESET);
+    bench_fini(&b);
+}
+
+TEST(full_link_loses_nothing)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    b.link_full = true;
+    bench_host_sends(&b, "held", 4);
+    bench_flush(&b);
+    assert_int_equal(b.sent_count, 0);
+    b.link_full = false;
+    bench_flush(&b);
+    assert_int_equal(b.sent_count, 0); // not before the link says so
+    stack_unblock(b.stack);
+    bench_flush(&b);
+    assert_int_equal(b.sent_count, 1);
+    bench_fini(&b);
+}
+
+TEST(super_frames_where_the_link_takes_them)
+{
+    bench_init(&b, &(struct stack_config) {.tso = true, .ring_bytes = 1 << 17});
+    bench_establish(&b);
+    static char text[14600];
+    bench_host_sends(&b, text, sizeof text);
+    bench_flush(&b);
+    assert_int_equal(b.sent_count, 1);
+    assert_int_equal(b.sent[0].gso_size, 1460);
+    assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
+    assert_int_equal(b.sent[0].len, 54 + sizeof text);
+    bench_fini(&b);
+}
+
+TEST(link_down_ends_everything_silently)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    stack_link_down(b.stack);
+    assert_int_equal(b.closes, 1);
+    assert_int_equal(b.reason, STACK_ABORTED);
+    assert_int_equal(b.sent_count, 0);
+    assert_int_equal(stack_conn_count(b.stack), 0);
+    bench_fini(&b);
+}
