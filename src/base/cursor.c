@@ -38,7 +38,9 @@ uint16_t
 cursor_u16(struct cursor *c)
 {
     const uint8_t *p = cursor_advance(c, 2);
-    return p == NULL ? 0 : (uint16_t)(p[0] << 8 | p[1]);
+    if (p == NULL)
+        return 0;
+    return (uint16_t)(p[0] << 8 | p[1]);
 }
 
 uint32_t

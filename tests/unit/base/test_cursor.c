@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Reading and writing at and past every end.
 #include "test.h"
 
 #include "base/cursor.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Error messages: composition, prefixes, and where they are cut.
 #include "test.h"
 
 #include "base/error.h"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Descriptors over Unix sockets. That refused ones are closed is seen by the count around each
+// test.
 #include "test.h"
 
 #include "base/fdpass.h"

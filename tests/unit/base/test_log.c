@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// The log: levels, sinks, one event one line, token buckets, escapes.
 #include "test.h"
 
 #include "base/log.h"

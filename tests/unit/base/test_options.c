@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Option strings as QEMU's users write them, and the errors for what is not well-formed.
 #include "test.h"
 
 #include "base/options.h"

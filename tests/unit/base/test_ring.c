@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// The slot pool by residency of its pages, rings against a model, misuse by its asserts.
 #include "test.h"
 
 #include "base/random.h"

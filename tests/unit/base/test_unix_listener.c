@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Listening sockets: whose path it is, and what is left behind. Each test has a directory of its
+// own.
 #include "test.h"
 
 #include "base/unix_listener.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// The timer wheel at its edges, and against a table of deadlines under random operations.
 #include "test.h"
 
 #include "base/random.h"
