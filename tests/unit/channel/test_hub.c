@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The semantics of a channel, on a hub whose host ends the test holds in its hand.
+#include "guest.h"
+#include "test.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct rig r;
+
+static void
+expect_eof(int fd)
+{
+    char byte;
+    for (int i = 0; i < 500; i++) {
+        ssize_t n = read(fd, &byte, 1);
+        if (n == 0)
+            return;
+        assert_true(n < 0 && errno == EAGAIN);
+        rig_turns(&r, 2);
+    }
+    fail_msg("no end of file");
+}
+
+TEST(bytes_go_both_ways)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int fd;
+    uint32_t conn = rig_join(&r, 600, &fd);
+    rig_send(&r, conn, "ping", 4);
+    char got[4];
+    rig_host_reads(&r, fd, got, 4);
+    assert_memory_equal(got, "ping", 4);
+    assert_int_equal(write(fd, "pong!", 5), 5);
+    rig_until_count(&r, &r.conns[conn].len, 5);
+    assert_memory_equal(r.conns[conn].data, "pong!", 5);
+    assert_int_equal(r.opens[0].peer.addr, 0x0a00020f);
+    assert_int_equal(r.opens[0].peer.local_port, 600);
+    close(fd);
+    rig_fini(&r);
+}
+
+TEST(connect_is_held_until_the_opener_answers)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    uint32_t conn = rig_connect(&r, 600);
+    rig_until_count(&r, &r.open_count, 1);
+    rig_turns(&r, 50);
+    assert_false(r.conns[conn].established);
+    int fd = rig_open(&r);
+    rig_until(&r, &r.conns[conn].established);
+    close(fd);
+    rig_fini(&r);
+}
+
+TEST(refused_means_refused)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    uint32_t conn = rig_connect(&r, 600);
+    rig_until_count(&r, &r.open_count, 1);
+    hub_refused(r.hub, r.opens[0].session, -ENOENT);
+    rig_until(&r, &r.conns[conn].closed);
+    assert_int_equal(r.conns[conn].reason, STACK_REFUSED);
+    assert_int_equal(hub_session_count(r.hub), 0);
+    rig_fini(&r);
+}
+
+TEST(unknown_port_is_refused_without_asking)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    uint32_t conn = rig_connect(&r, 601);
+    rig_until(&r, &r.conns[conn].closed);
+    assert_int_equal(r.conns[conn].reason, STACK_REFUSED);
+    assert_int_equal(r.open_count, 0);
+    rig_fini(&r);
+}
+
+TEST(max_refuses_the_next_one_until_the_first_is_gone)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600, .max = 1});
+    int fd;
+    uint32_t first = rig_join(&r, 600, &fd);
+    uint32_t second = rig_connect(&r, 600);
+    rig_until(&r, &r.conns[second].closed);
+    assert_int_equal(r.conns[second].reason, STACK_REFUSED);
+    stack_abort(r.guest, first, loop_now_us(r.loop));
+    expect_eof(fd);
+    close(fd);
+    rig_join(&r, 600, &fd);
+    close(fd);
+    rig_fini(&r);
+}
+
+TEST(early_guest_writes_and_nothing_is_dropped)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600, .accept_early = true});
+    uint32_t conn = rig_connect(&r, 600);
+    rig_until(&r, &r.conns[conn].established);
+    rig_send(&r, conn, "early bird", 10);
+    rig_turns(&r, 20);
+    int fd = rig_open(&r);
+    char got[10];
+    rig_host_reads(&r, fd, got, 10);
+    assert_memory_equal(got, "early bird", 10);
+    close(fd);
+    rig_fini(&r);
+}
+
+TEST(early_guest_is_reset_when_the_opener_refuses)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600, .accept_early = true});
+    uint32_t conn = rig_connect(&r, 600);
+    rig_until(&r, &r.conns[conn].established);
+    hub_refused(r.hub, r.opens[0].session, -EACCES);
+    rig_until(&r, &r.conns[conn].closed);
+    assert_int_equal(r.conns[conn].reason, STACK_RESET);
+    rig_fini(&r);
+}
+
+TEST(guest_that_leaves_early_cancels_the_request)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600, .accept_early = true});
+    uint32_t conn = rig_connect(&r, 600);
+    rig_until(&r, &r.conns[conn].established);
+    stack_abort(r.guest, conn, loop_now_us(r.loop));
+    rig_until_count(&r, &r.cancel_count, 1);
+    assert_int_equal(r.cancelled[0], r.opens[0].session);
+    int fd = rig_open(&r); // the answer comes too late: the host end is closed
+    expect_eof(fd);
+    close(fd);
+    rig_fini(&r);
+}
+
+TEST(guest_closes_then_host_answers)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int fd;
+    uint32_t conn = rig_join(&r, 600, &fd);
+    rig_send(&r, conn, "request", 7);
+    stack_shutdown(r.guest, conn);
+    char got[7];
+    rig_host_reads(&r, fd, got, 7);
+    expect_eof(fd);
+    assert_int_equal(write(fd, "response", 8), 8);
+    rig_until_count(&r, &r.conns[conn].len, 8);
+    assert_false(r.conns[conn].eof);
+    close(fd);
+    rig_until(&r, &r.conns[conn].eof);
+    rig_turns(&r, 20);
+    assert_int_equal(hub_session_count(r.hub), 0);
+    rig_fini(&r);
+}
+
+TEST(host_half_closes_then_guest_sends)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int fd;
+    uint32_t conn = rig_join(&r, 600, &fd);
+    assert_int_equal(write(fd, "banner", 6), 6);
+    shutdown(fd, SHUT_WR);
+    rig_until(&r, &r.conns[conn].eof);
+    assert_memory_equal(r.conns[conn].data, "banner", 6);
+    rig_send(&r, conn, "after", 5);
+    char got[5];
+    rig_host_reads(&r, fd, got, 5);
+    assert_memory_equal(got, "after", 5);
+    stack_shutdown(r.guest, conn);
+    expect_eof(fd);
+    close(fd);
+    rig_fini(&r);
+}
+
+TEST(host_dies_while_the_guest_sends_after_its_last_bytes)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int fd;
+    uint32_t conn = rig_join(&r, 600, &fd);
+    assert_int_equal(write(fd, "last words", 10), 10);
+    close(fd);
+    rig_send(&r, conn, "to nobody", 9);
+    rig_until(&r, &r.conns[conn].closed);
+    assert_int_equal(r.conns[conn].reason, STACK_RESET);
+    assert_int_equal(r.conns[conn].len, 10);
+    assert_memory_equal(r.conns[conn].data, "last words", 10);
+    rig_fini(&r);
+}
+
+TEST(host_that_drops_unread_bytes_resets_the_guest)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int fd;
+    uint32_t conn = rig_join(&r, 600, &fd);
+    rig_send(&r, conn, "unread", 6);
+    rig_turns(&r, 20);
+    close(fd); // with bytes unread: ECONNRESET on our side
+    rig_until(&r, &r.conns[conn].closed);
+    assert_int_equal(r.conns[conn].reason, STACK_RESET);
+    rig_fini(&r);
+}
+
+TEST(stalled_host_end_stalls_itself_alone)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int stalled_fd, fd;
+    uint32_t stalled = rig_join(&r, 600, &stalled_fd);
+    static uint8_t block[1 << 16];
+    for (int i = 0; i < 64; i++) { // fills the socket, the hub's ring, the guest's ring
+        struct iovec iov[2];
+        rig_turns(&r, 2);
+        if (stack_send_iov(r.guest, stalled, iov) > 0)
+            stack_send_commit(r.guest, stalled, iov[0].iov_len);
+    }
+    uint32_t conn = rig_join(&r, 600, &fd);
+    rig_send(&r, conn, "ping", 4);
+    char got[4];
+    rig_host_reads(&r, fd, got, 4);
+    // And when the host reads at last, every byte is there.
+    uint64_t n = 0;
+    for (int i = 0; i < 2000 && stack_send_iov(r.guest, stalled, (struct iovec[2]) {0}) == 0; i++) {
+        ssize_t got_now = read(stalled_fd, block, sizeof block);
+        n += got_now > 0 ? (uint64_t)got_now : 0;
+        rig_turns(&r, 1);
+    }
+    assert_true(n > sizeof block);
+    close(fd);
+    close(stalled_fd);
+    rig_fini(&r);
+}
+
+TEST(link_down_closes_every_host_end)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int fd[3];
+    for (int i = 0; i < 3; i++)
+        rig_join(&r, 600, &fd[i]);
+    rig_cut(&r);
+    rig_until(&r, &r.link_down);
+    for (int i = 0; i < 3; i++) {
+        expect_eof(fd[i]);
+        close(fd[i]);
+    }
+    assert_int_equal(hub_session_count(r.hub), 0);
+    rig_fini(&r);
+}
+
+TEST(bulk_each_way_is_byte_exact)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel) {.port = 600});
+    int fd;
+    uint32_t conn = rig_join(&r, 600, &fd);
+    static uint8_t out[1 << 20], in[1 << 20];
+    for (size_t i = 0; i < sizeof out; i++)
+        out[i] = (uint8_t)(i * 2654435761u >> 13);
+    size_t sent = 0, got = 0;
+    while (got < sizeof in) {
+        struct iovec iov[2];
+        if (sent < sizeof out && stack_send_iov(r.guest, conn, iov) > 0) {
+            size_t n = sizeof out - sent < iov[0].iov_len ? sizeof out - sent : iov[0].iov_len;
+            memcpy(iov[0].iov_base, out + sent, n);
+            stack_send_commit(r.guest, conn, n);
+            sent += n;
+        }
+        ssize_t n = read(fd, in + got, sizeof in - got);
+        got += n > 0 ? (size_t)n : 0;
+        assert_int_equal(loop_turn(r.loop, 1), 0);
+    }
+    assert_memory_equal(in, out, sizeof in);
+
+    for (size_t off = 0; off < 60000;) {
+        ssize_t n = write(fd, out + off, 60000 - off);
+        off += n > 0 ? (size_t)n : 0;
+        assert_int_equal(loop_turn(r.loop, 1), 0);
+    }
+    rig_until_count(&r, &r.conns[conn].len, 60000);
+    assert_memory_equal(r.conns[conn].data, out, 60000);
+    close(fd);
+    rig_fini(&r);
+}
