@@ -4,7 +4,7 @@
 BUILD ?= build
 SEEDS ?= 10000
 
-.PHONY: all build demo check sim install clean format help
+.PHONY: all build demo check sim install clean format
 
 all: build
 
@@ -17,13 +17,20 @@ $(BUILD)/build.ninja:
 # A real guest talks to a host program, in under three minutes.
 demo:
 	@scripts/deps.sh demo
-	@$(MAKE) --no-print-directory build >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@mkdir -p $(BUILD)
+	@$(MAKE) --no-print-directory build >$(BUILD)/build.log 2>&1 || { cat $(BUILD)/build.log; exit 1; }
 	@demo/demo.sh $(BUILD)
 
 # Every test; the last line counts them. Some 10 minutes, as root.
 check:
 	@scripts/deps.sh check
 	@python3 scripts/check.py $(BUILD)/check
+
+# The simulation over more seeds than `check` has time for: make sim SEEDS=100000
+sim:
+	@scripts/deps.sh sim
+	@$(MAKE) --no-print-directory build
+	$(BUILD)/tests/sim/sim --count $(SEEDS)
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild

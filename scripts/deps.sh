@@ -3,9 +3,9 @@
 #
 # Installs the Debian packages that are missing, and says which.
 #
-#   deps.sh build|demo|check
+#   deps.sh build|sim|demo|check
 #
-# build: compiling vmchannel; demo: that and a QEMU guest; check: all tests, too.
+# build: compiling vmchannel; sim: and the simulation; demo: and a QEMU guest; check: all tests.
 # Needs root or sudo only when something is missing. Elsewhere than on Debian it installs nothing:
 # what is missing will be named by whatever needs it.
 set -eu
@@ -18,10 +18,11 @@ CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping
 
 case ${1-} in
 build) wanted="$BUILD" ;;
+sim) wanted="$BUILD liblwip-dev" ;;
 demo) wanted="$BUILD $DEMO" ;;
 check) wanted="$BUILD $CHECK" ;;
 *)
-    echo "usage: deps.sh build|demo|check" >&2
+    echo "usage: deps.sh build|sim|demo|check" >&2
     exit 2
     ;;
 esac
