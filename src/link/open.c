@@ -135,9 +135,14 @@ first_address(const struct addrinfo *list, int (*try_one)(int fd, const struct a
 static int
 begin_connect(int fd, const struct addrinfo *ai)
 {
-    if (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0 || errno == EINPROGRESS)
+    int refused = 0;
+    socklen_t len = sizeof(refused);
+    if (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0)
         return 0;
-    return -errno;
+    if (errno != EINPROGRESS)
+        return -errno;
+    // The local host's refusal is there by now, and the next address may do better.
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &refused, &len) == 0 ? -refused : -errno;
 }
 
 static int
