@@ -76,8 +76,8 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 trap 'exit 1' HUP INT TERM
 
-mkdir -p "$root/bin" "$root/sbin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/etc" \
-    "$root/usr/share/udhcpc"
+mkdir -p "$root/bin" "$root/sbin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" \
+    "$root/etc/udhcpc"
 cp "$busybox" "$root/bin/busybox"
 for applet in $("$busybox" --list); do
     [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
@@ -120,7 +120,7 @@ SCRIPT
 chmod 755 "$root/sbin/load-drivers"
 
 # The smallest script that udhcpc can do with: address, MTU and what else the lease says.
-cat >"$root/usr/share/udhcpc/default.script" <<'SCRIPT'
+cat >"$root/etc/udhcpc/default.script" <<'SCRIPT'
 #!/bin/sh
 case $1 in
 deconfig) ip addr flush dev "$interface"; ip link set "$interface" up ;;
@@ -132,7 +132,7 @@ bound | renew)
 esac
 :
 SCRIPT
-chmod 755 "$root/usr/share/udhcpc/default.script"
+chmod 755 "$root/etc/udhcpc/default.script"
 
 cp "$init" "$root/init"
 chmod 755 "$root/init"

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the commands share: their table, and the two ways to give up. The cli is the only layer that
+// exits.
+#pragma once
+
+#include "base/error.h"
+
+#define EXIT_FAILED     1   // the world failed: a socket, a link, a process
+#define EXIT_USAGE      2   // the command line cannot be understood
+#define EXIT_CANNOT_RUN 126 // COMMAND or QEMU is there and cannot be executed
+#define EXIT_NOT_FOUND  127 // COMMAND or QEMU is not there
+
+// One bit each, so that an option can name the commands that take it.
+enum command_id {
+    COMMAND_SERVE = 1,
+    COMMAND_RUN = 2,
+    COMMAND_QEMU = 4,
+};
+
+struct command {
+    enum command_id id;
+    const char *name;
+    const char *synopsis;                                 // what follows the name in the usage line
+    const char *summary;                                  // one line
+    const char *text;                                     // the paragraph in its own help
+    int (*main)(const struct command *self, char **argv); // argv behind the name; the exit status
+};
+
+extern const struct command command_serve, command_run, command_qemu;
+
+// "vmchannel: MESSAGE" to stderr, then exit.
+_Noreturn void die(const struct error *err);            // status 1
+_Noreturn void die_errno(int errnum, const char *what); // status 1, "WHAT: STRERROR"
+_Noreturn void die_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2))); // status 2
+// As shells do: 127 when there is no such program, 126 when it cannot be executed.
+int exec_failure_status(int errnum);
+// Standard input and output become /dev/null, for a process that only logs.
+void detach_stdio(void);

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The option table, its parser and the help of one command. What a value means is checked by
+// config/guest_config where it goes there, else by the command (--link, --nic).
+#include "cli/options.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HELP_COLUMN 28
+
+struct cli_option {
+    const char *spelling;   // as shown, with its dashes; matched with one or two
+    const char *short_form; // without dash, or NULL
+    const char *value;      // name of the value in the help; NULL: takes none
+    const char *help;       // lines end with \n but for the last
+    unsigned commands;      // of enum command_id
+    // value is NULL for an option without one.
+    int (*set)(struct settings *s, const char *value, struct error *err);
+};
+
+static int
+set_channel(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_add_channel(&s->guest, value, err);
+}
+
+static int
+set_link(struct settings *s, const char *value, struct error *err)
+{
+    s->link = value;
+    return 0;
+}
+
+static int
+set_nic(struct settings *s, const char *value, struct error *err)
+{
+    s->nic = value;
+    return 0;
+}
+
+static int
+set_name(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_name(&s->guest, value, err);
+}
+
+static int
+set_net(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_net(&s->guest, value, err);
+}
+
+static int
+set_mtu(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_mtu(&s->guest, value, err);
+}
+
+static int
+set_max_connections(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_max_conns(&s->guest, value, err);
+}
+
+static int
+set_dry_run(struct settings *s, const char *value, struct error *err)
+{
+    s->dry_run = true;
+    return 0;
+}
+
+static int
+set_verbose(struct settings *s, const char *value, struct error *err)
+{
+    s->verbosity = s->verbosity < 0 ? 1 : s->verbosity + 1;
+    return 0;
+}
+
+static int
+set_quiet(struct settings *s, const char *value, struct error *err)
+{
+    s->verbosity = -1;
+    return 0;
+}
+
+#define EVERY_COMMAND (COMMAND_SERVE | COMMAND_RUN | COMMAND_QEMU)
+
+static const struct cli_option options[] = {
+    {"-vmchannel", NULL, "PORT:DEVICE",
+     "join the guest's TCP port PORT to DEVICE on the host, as in\n"
+     "600:unix:/some/path (repeatable)",
+     EVERY_COMMAND, set_channel},
+    {"--link", NULL, "LINK",
+     "what carries the guest's network:\n"
+     "  stream,path=PATH|addr=HOST:PORT|fd=N[,server=on|off]\n"
+     "  tap,ifname=NAME[,netns=NETNS]|fd=N\n"
+     "  packet,ifname=NAME[,netns=NETNS]|fd=N\n"
+     "  netns,path=/proc/PID/ns/net",
+     COMMAND_SERVE, set_link},
+    {"--link", NULL, "LINK",
+     "tap, packet or netns; without it tap, or packet where\n"
+     "/dev/net/tun cannot be opened",
+     COMMAND_RUN, set_link},
+    {"--link", NULL, "LINK", "stream, the only one yet", COMMAND_QEMU, set_link},
+    {"--nic", NULL, "MODEL", "NIC of the guest (virtio-net-pci); --nic help lists them",
+     COMMAND_QEMU, set_nic},
+    {"--name", NULL, "NAME", "name of the guest, for logs and host services (guest)", EVERY_COMMAND,
+     set_name},
+    {"--net", NULL, "NETWORK",
+     "network of the guest (10.0.2.0/24): channels are at\n"
+     "its .4, the guest at its .15",
+     EVERY_COMMAND, set_net},
+    {"--mtu", NULL, "BYTES", "largest IP packet, 576 to 65520 (1500)", EVERY_COMMAND, set_mtu},
+    {"--max-connections", NULL, "N", "of the guest at once, 1 to 65536 (4096)", EVERY_COMMAND,
+     set_max_connections},
+    {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
+     COMMAND_SERVE, set_dry_run},
+    {"--verbose", "v", NULL, "log more (repeatable)", EVERY_COMMAND, set_verbose},
+    {"--quiet", NULL, NULL, "log errors only", EVERY_COMMAND, set_quiet},
+};
+
+#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
+
+// The text behind one dash or two, NULL for a word that is no option ("-" and "--" included).
+static const char *
+option_text(const char *word)
+{
+    if (word[0] != '-' || word[1] == '\0')
+        return NULL;
+    const char *text = word + (word[1] == '-' ? 2 : 1);
+    return *text == '\0' ? NULL : text;
+}
+
+static bool
+spelled(const char *spelling, const char *text, size_t len)
+{
+    const char *name = option_text(spelling);
+    return strlen(name) == len && memcmp(name, text, len) == 0;
+}
+
+static const struct cli_option *
+find_option(enum command_id command, const char *text)
+{
+    size_t len = strcspn(text, "=");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct cli_option *o = &options[i];
+        if (!(o->commands & command))
+            continue;
+        if (spelled(o->spelling, text, len) || (o->short_form && !strcmp(o->short_form, text)))
+            return o;
+    }
+    return NULL;
+}
+
+_Noreturn static void
+die_unknown(enum command_id command, const char *word)
+{
+    char accepted[512] = "";
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (!(options[i].commands & command))
+            continue;
+        strncat(accepted, options[i].spelling, sizeof(accepted) - strlen(accepted) - 1);
+        strncat(accepted, ", ", sizeof(accepted) - strlen(accepted) - 1);
+    }
+    die_usage("%s: unknown option (accepted: %s--help)", word, accepted);
+}
+
+// Applies the option at argv[0]; gives the words it took, 1 or 2.
+static int
+apply(struct settings *s, const struct cli_option *o, char **argv)
+{
+    const char *equals = strchr(argv[0], '=');
+    const char *value = equals ? equals + 1 : o->value ? argv[1] : NULL;
+    struct error err;
+
+    if (equals && !o->value)
+        die_usage("%s: takes no value", o->spelling);
+    if (o->value && !value)
+        die_usage("%s: value missing (accepted: %s %s)", o->spelling, o->spelling, o->value);
+    int rc = o->set(s, value, &err);
+    if (rc == -EINVAL)
+        die_usage("%s", err.text);
+    if (rc < 0)
+        die(&err);
+    return o->value && !equals ? 2 : 1;
+}
+
+// "-vv" and longer.
+static bool
+is_repeated_v(const char *word)
+{
+    return word[0] == '-' && word[1] == 'v' && strspn(word + 1, "v") == strlen(word + 1);
+}
+
+void
+settings_init(struct settings *s)
+{
+    memset(s, 0, sizeof(*s));
+    guest_config_init(&s->guest);
+}
+
+void
+settings_fini(struct settings *s)
+{
+    guest_config_fini(&s->guest);
+}
+
+char **
+settings_parse(struct settings *s, const struct command *command, char **argv)
+{
+    while (*argv) {
+        const char *text = option_text(*argv);
+        if (!text)
+            return strcmp(*argv, "--") == 0 ? argv + 1 : argv;
+        if (strcmp(text, "help") == 0 || strcmp(text, "h") == 0) {
+            help_print(stdout, command);
+            exit(EXIT_SUCCESS);
+        }
+        if (is_repeated_v(*argv)) {
+            for (size_t i = strlen(text); i > 0; i--)
+                set_verbose(s, NULL, NULL);
+            argv++;
+            continue;
+        }
+        const struct cli_option *o = find_option(command->id, text);
+        if (!o)
+            die_unknown(command->id, *argv);
+        argv += apply(s, o, argv);
+    }
+    return argv;
+}
+
+void
+settings_take_channels(struct settings *s, char **argv)
+{
+    const struct cli_option *channel = &options[0];
+    char **kept = argv;
+    while (*argv) {
+        const char *text = option_text(*argv);
+        if (text && spelled(channel->spelling, text, strcspn(text, "=")))
+            argv += apply(s, channel, argv);
+        else
+            *kept++ = *argv++;
+    }
+    *kept = NULL;
+}
+
+void
+settings_need_channel(const struct settings *s, const struct command *command)
+{
+    if (s->guest.channel_count == 0)
+        die_usage("%s: no channel given (accepted: -vmchannel PORT:DEVICE, as in "
+                  "-vmchannel 600:unix:/some/path)",
+                  command->name);
+}
+
+void
+settings_apply_verbosity(const struct settings *s, int quiet_level)
+{
+    int level = s->verbosity < 0 ? LOG_ERROR : quiet_level + s->verbosity;
+    log_set_level(level > LOG_TRACE ? LOG_TRACE : (enum log_level)level);
+}
+
+static void
+print_option(FILE *out, const char *head, const char *help)
+{
+    int width = fprintf(out, "  %s", head);
+    if (width > HELP_COLUMN - 2) {
+        fputc('\n', out);
+        width = 0;
+    }
+    for (;;) {
+        size_t len = strcspn(help, "\n");
+        fprintf(out, "%*s%.*s\n", HELP_COLUMN - width, "", (int)len, help);
+        if (help[len] == '\0')
+            return;
+        help += len + 1;
+        width = 0;
+    }
+}
+
+void
+help_print(FILE *out, const struct command *command)
+{
+    fprintf(out, "usage: vmchannel %s %s\n\n%s\n\noptions:\n", command->name, command->synopsis,
+            command->text);
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct cli_option *o = &options[i];
+        if (!(o->commands & command->id))
+            continue;
+        char head[64];
+        snprintf(head, sizeof(head), "%s%s%s%s%s%s", o->short_form ? "-" : "",
+                 o->short_form ? o->short_form : "", o->short_form ? ", " : "", o->spelling,
+                 o->value ? " " : "", o->value ? o->value : "");
+        print_option(out, head, o->help);
+    }
+    print_option(out, "-h, --help", "print this");
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The options of all commands: one table from which both the parser and the help texts are made.
+// Long options may have one dash or two, and their value as the next word or behind "=".
+#pragma once
+
+#include "cli/cli.h"
+#include "config/guest_config.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+// What the options said. Strings are argv's.
+struct settings {
+    struct guest_config guest; // -vmchannel, --name, --net, --mtu, --max-connections
+    const char *link;          // --link as written; NULL when not given
+    const char *nic;           // --nic as written; NULL when not given
+    int verbosity;             // --quiet: -1; else the number of --verbose
+    bool dry_run;
+};
+
+void settings_init(struct settings *s);
+void settings_fini(struct settings *s);
+// Reads the options in front of argv, up to "--" (which is passed over) or the first word that is
+// none; gives the rest. Exits on a usage error, and after --help.
+char **settings_parse(struct settings *s, const struct command *command, char **argv);
+// Takes every -vmchannel out of argv, wherever it stands; other words keep their order. Exits on a
+// usage error.
+void settings_take_channels(struct settings *s, char **argv);
+// Exits (usage) when no channel was given.
+void settings_need_channel(const struct settings *s, const struct command *command);
+// Sets the log level: `quiet_level` plus one for each --verbose; errors alone with --quiet.
+void settings_apply_verbosity(const struct settings *s, int quiet_level);
+
+void help_print(FILE *out, const struct command *command);

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// vmchannel qemu: QEMU's command line as in 2009, with -vmchannel in it. Starts the broker beside
+// QEMU, adds a NIC whose network is the broker, and becomes QEMU, so that its exit status, signals
+// and terminal are QEMU's own.
+#include "base/log.h"
+#include "cli/broker_process.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NETDEV_ID "vmchannel0"
+#define USB_ID    "vmchannel0-usb"
+
+struct nic {
+    const char *model;
+    const char *options;    // for -device
+    const char *controller; // a -device that must come before, or NULL
+    const char *about;
+};
+
+// No boot ROM where there is one to leave out: this network has nothing to boot from, and looking
+// for it takes seconds.
+#define PCI "romfile="
+
+static const struct nic nics[] = {
+    {"virtio-net-pci", PCI, NULL, "the default, and the fastest"},
+    {"e1000", PCI, NULL, "Intel 82540EM"},
+    {"e1000e", PCI, NULL, "Intel 82574L"},
+    {"rtl8139", PCI, NULL, "Realtek"},
+    {"pcnet", PCI, NULL, "AMD"},
+    {"ne2k_pci", PCI, NULL, "NE2000"},
+    {"vmxnet3", PCI, NULL, "VMware"},
+    {"usb-net", "bus=" USB_ID ".0", "qemu-xhci,id=" USB_ID, "USB CDC Ethernet, with a controller"},
+};
+
+#define NIC_COUNT (sizeof(nics) / sizeof(nics[0]))
+
+static void
+print_nics(void)
+{
+    for (size_t i = 0; i < NIC_COUNT; i++)
+        printf("%-16s%s\n", nics[i].model, nics[i].about);
+    printf("Other models of QEMU's -device are passed on as they are. MODEL,PROPERTY=VALUE sets\n"
+           "properties, as in e1000,mac=52:54:00:00:00:01.\n");
+}
+
+// The known model that text ("MODEL" or "MODEL,PROPERTY=VALUE...") names; any other as given.
+static struct nic
+find_nic(const char *text)
+{
+    size_t len = strcspn(text, ",");
+    for (size_t i = 0; i < NIC_COUNT; i++)
+        if (strlen(nics[i].model) == len && memcmp(nics[i].model, text, len) == 0)
+            return nics[i];
+    return (struct nic){.options = ""};
+}
+
+static char *
+format(const char *fmt, ...)
+{
+    char *text;
+    va_list args;
+    va_start(args, fmt);
+    if (vasprintf(&text, fmt, args) < 0)
+        die_errno(ENOMEM, "command line");
+    va_end(args);
+    return text;
+}
+
+// argv with the NIC behind it. Behind, so that the user's own devices keep their slots and MACs.
+static char **
+add_nic(char **argv, const char *nic_text, int link_fd)
+{
+    struct nic nic = find_nic(nic_text);
+    size_t count = 0, model_len = strcspn(nic_text, ",");
+    while (argv[count])
+        count++;
+    char **out = calloc(count + 7, sizeof(*out));
+    if (!out)
+        die_errno(ENOMEM, "command line");
+    memcpy(out, argv, count * sizeof(*out));
+
+    out[count++] = "-netdev";
+    out[count++] = format("stream,id=" NETDEV_ID ",addr.type=fd,addr.str=%d", link_fd);
+    if (nic.controller) {
+        out[count++] = "-device";
+        out[count++] = format("%s", nic.controller);
+    }
+    out[count++] = "-device";
+    out[count++] = format("%.*s,netdev=" NETDEV_ID "%s%s%s", (int)model_len, nic_text,
+                          *nic.options ? "," : "", nic.options, nic_text + model_len);
+    return out;
+}
+
+static int
+broker_main(const struct guest_config *guest, int link_fd, int status_fd)
+{
+    struct broker_config config = {
+        .guest = guest,
+        .link = {.kind = LINK_STREAM, .fd = link_fd},
+        .exit_on_link_down = true, // QEMU's end: closed by its exit, however that comes
+    };
+    return broker_process_run(&config, signals_stop_fd(), status_fd);
+}
+
+// Starts the broker as nobody's child (QEMU would not know what to do with one) and waits until it
+// is ready. Gives the descriptor that ends when the broker has ended.
+static int
+start_broker(const struct guest_config *guest, int qemu_fd, int link_fd)
+{
+    int status[2];
+    struct error err;
+
+    if (pipe2(status, O_CLOEXEC) < 0)
+        die_errno(errno, "pipe");
+    pid_t pid = fork();
+    if (pid < 0)
+        die_errno(errno, "fork");
+    if (pid == 0) {
+        close(qemu_fd);
+        close(status[0]);
+        pid = fork();
+        if (pid != 0)
+            _exit(pid < 0 ? EXIT_FAILED : EXIT_SUCCESS);
+        exit(broker_main(guest, link_fd, status[1]));
+    }
+    close(link_fd);
+    close(status[1]);
+    waitpid(pid, NULL, 0);
+    if (broker_process_await(status[0], &err) < 0)
+        die(&err);
+    return status[0];
+}
+
+static int
+start_qemu(const struct guest_config *guest, const char *nic, char **argv)
+{
+    int link[2];
+    char end;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
+        die_errno(errno, "socketpair");
+    int status_fd = start_broker(guest, link[0], link[1]);
+    argv = add_nic(argv, nic, link[0]);
+    fcntl(link[0], F_SETFD, 0);
+    execvp(argv[0], argv);
+
+    int status = exec_failure_status(errno);
+    log_error("%s: %s", argv[0], strerror(errno));
+    close(link[0]);
+    while (read(status_fd, &end, 1) > 0) // the broker cleans up
+        ;
+    return status;
+}
+
+static int
+qemu_main(const struct command *self, char **argv)
+{
+    struct settings s;
+
+    settings_init(&s);
+    char **qemu = settings_parse(&s, self, argv);
+    const char *nic = s.nic ? s.nic : nics[0].model;
+    if (strcmp(nic, "help") == 0 || strcmp(nic, "?") == 0) {
+        print_nics();
+        return EXIT_SUCCESS;
+    }
+    if (*nic == '\0' || *nic == ',')
+        die_usage("qemu: --nic '%s': no model (accepted: see --nic help)", nic);
+    if (s.link && strcmp(s.link, "stream") != 0)
+        die_usage("qemu: link '%s': unknown (accepted: stream)", s.link);
+    if (!*qemu)
+        die_usage("qemu: no program given (accepted: options, then qemu-system-... and its "
+                  "arguments)");
+    settings_take_channels(&s, qemu + 1);
+    settings_need_channel(&s, self);
+    settings_apply_verbosity(&s, LOG_WARN);
+    int status = start_qemu(&s.guest, nic, qemu);
+    settings_fini(&s);
+    return status;
+}
+
+const struct command command_qemu = {
+    .id = COMMAND_QEMU,
+    .name = "qemu",
+    .synopsis = "[OPTION...] [--] QEMU [ARGUMENT | -vmchannel PORT:DEVICE]...",
+    .summary = "start QEMU, with -vmchannel among its options",
+    .text =
+        "Starts QEMU (qemu-system-x86_64 or another) with one NIC more, whose network are the\n"
+        "channels. Every -vmchannel among QEMU's arguments is taken out, all others are QEMU's.\n"
+        "The options below stand before QEMU, but for -vmchannel, which may stand anywhere.",
+    .main = qemu_main,
+};

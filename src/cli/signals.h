@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Signals as descriptors and exit statuses: how a daemon is asked to end, and how `run` stands
+// between its caller and COMMAND.
+#pragma once
+
+#include <signal.h>
+#include <sys/types.h>
+
+// Blocks SIGTERM, SIGINT and SIGHUP in this process and gives a descriptor that becomes readable
+// when one of them comes; -errno on failure.
+int signals_stop_fd(void);
+
+// Blocks every signal that can be passed on, and SIGCHLD; *old is the mask before.
+void signals_block(sigset_t *old);
+
+// Waits for `command`, a child, and meanwhile passes on to it what signals_block() holds back.
+// Stops with it when it is stopped by its terminal. Any other child is the broker, whose end is
+// logged. Gives COMMAND's exit status, or 128 plus the signal that killed it.
+int signals_supervise(pid_t command);
+
+// Reaps `child`, which was told to end; kills it when it has not done so in a few seconds. SIGCHLD
+// must be blocked.
+void signals_reap(pid_t child);
