@@ -10,11 +10,11 @@ cursor_of(const void *data, size_t len)
     return (struct cursor){.at = data, .left = len};
 }
 
-// The next len bytes, or NULL and a cursor that has failed and is empty from now on.
+// The next len bytes, or NULL and a cursor that has failed and, being empty, will again.
 static const uint8_t *
 cursor_advance(struct cursor *c, size_t len)
 {
-    if (c->failed || len > c->left) {
+    if (len > c->left) {
         c->failed = true;
         c->left = 0;
         return NULL;
@@ -90,7 +90,7 @@ writer_of(void *data, size_t size)
 static uint8_t *
 writer_advance(struct writer *w, size_t len)
 {
-    if (w->failed || len > w->left) {
+    if (len > w->left) {
         w->failed = true;
         w->left = 0;
         return NULL;

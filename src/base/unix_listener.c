@@ -89,8 +89,6 @@ drop_lock(struct unix_listener *l, const char *path)
     if (l->lock_fd < 0)
         return;
     unlink(lock.text);
-    // Said explicitly, as a forked child may hold the same open file.
-    flock(l->lock_fd, LOCK_UN);
     close(l->lock_fd);
     l->lock_fd = -1;
 }

@@ -182,6 +182,24 @@ TEST(an_entry_far_beyond_the_span_does_not_hide_a_nearer_one)
     assert_int_equal(wheel_pop(&wheel, 1000 * SPAN_US), 1);
 }
 
+TEST(a_crowd_in_one_slot_does_not_hide_the_soonest)
+{
+    static const uint64_t begins_us[] = {50 * TICK_US, 1000 * TICK_US, 100000 * TICK_US};
+
+    for (int level = 0; level < 3; level++) {
+        start(0);
+        wheel_set(&wheel, 0, begins_us[level] + 1);
+        for (uint32_t i = 1; i < ENTRIES; i++)
+            wheel_set(&wheel, i, begins_us[level] + 100 + i);
+        uint64_t now_us = 0;
+        while (wheel_pop(&wheel, now_us) == WHEEL_NONE) {
+            assert_true(wheel_next(&wheel) > now_us);
+            now_us = wheel_next(&wheel);
+        }
+        assert_int_equal(now_us, begins_us[level] + 1);
+    }
+}
+
 TEST(thousands_in_one_tick_are_popped_exactly)
 {
     enum { MANY = 10000 };
