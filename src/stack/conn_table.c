@@ -21,6 +21,7 @@ static const char *const state_names[] = {
     [TCP_LAST_ACK] = "last-ack",
     [TCP_DRAINING] = "draining",
     [TCP_TIME_WAIT] = "time-wait",
+    [TCP_RESETTING] = "resetting",
 };
 
 static uint32_t *
@@ -180,6 +181,7 @@ queue_for(enum tcp_state state)
     case TCP_CLOSING:
     case TCP_LAST_ACK:
     case TCP_DRAINING:
+    case TCP_RESETTING:
         return QUEUE_NONE;
     }
     assert(false);
@@ -208,6 +210,21 @@ conn_close(struct stack *s, struct conn *c, enum stack_close_reason reason)
         s->ops->on_closed(s->ctx, conn_index(s, c), reason);
     if (c->state != TCP_TIME_WAIT)
         conn_free(s, c);
+}
+
+void
+conn_reset(struct stack *s, struct conn *c, enum stack_close_reason reason)
+{
+    bool sent = tcp_send_reset(s, c);
+    bool tell = c->attached;
+    c->attached = false;
+    conn_set_state(s, c, TCP_RESETTING);
+    if (tell)
+        s->ops->on_closed(s->ctx, conn_index(s, c), reason);
+    if (sent)
+        conn_free(s, c);
+    else
+        conn_ready(s, c);
 }
 
 static void

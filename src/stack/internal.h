@@ -45,6 +45,7 @@ enum tcp_state {
     TCP_LAST_ACK,
     TCP_DRAINING,     // both FINs are acknowledged, the host has not taken every byte yet
     TCP_TIME_WAIT,
+    TCP_RESETTING,    // over for the user; the RST waits until the link takes it
 };
 
 struct seq_range {
@@ -222,6 +223,8 @@ void conn_free(struct stack *s, struct conn *c);
 void conn_set_state(struct stack *s, struct conn *c, enum tcp_state state);
 // on_closed to the user (once), then what is left of the conn goes: all of it, or all but TIME-WAIT.
 void conn_close(struct stack *s, struct conn *c, enum stack_close_reason reason);
+// RST to the guest, on_closed to the user (unless told already). A full link delays the RST alone.
+void conn_reset(struct stack *s, struct conn *c, enum stack_close_reason reason);
 void conn_ready(struct stack *s, struct conn *c);   // onto the ready list
 void conn_touch(struct stack *s, struct conn *c);   // onto the turn's list
 struct conn *conn_pop(struct stack *s, struct conn_list *list); // ready or touched; NULL when empty
@@ -272,7 +275,7 @@ bool tcp_output(struct stack *s, struct conn *c);
 bool tcp_send_ack(struct stack *s, struct conn *c);   // a bare ACK now
 bool tcp_send_syn(struct stack *s, struct conn *c);   // SYN or SYN-ACK, by state
 bool tcp_send_first_syn(struct stack *s, struct conn *c); // the same, or ARP where the MAC is unknown
-void tcp_send_reset(struct stack *s, struct conn *c); // RST of a conn
+bool tcp_send_reset(struct stack *s, struct conn *c); // RST of a conn
 bool tcp_send_probe(struct stack *s, struct conn *c); // empty segment below snd_una (RFC 9293 3.8.4)
 uint32_t tcp_unsent(const struct conn *c);            // bytes in the ring beyond snd_nxt
 void tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised);

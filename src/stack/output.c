@@ -88,7 +88,9 @@ emit_tcp(struct stack *s, const struct mac *dst_mac, uint32_t dst, struct tcp_he
     headers[L4_OFFSET + TCP_CSUM_OFFSET] = (uint8_t)(sum >> 8);
     headers[L4_OFFSET + TCP_CSUM_OFFSET + 1] = (uint8_t)sum;
 
-    bool gso = len > mss;
+    // Every segment that the link cuts from it carries the options as well.
+    uint16_t gso_size = (uint16_t)(mss - (h->header_len - TCP_HEADER_LEN));
+    bool gso = len > gso_size;
     return emit(s,
         &(struct frame) {
             .iov = iov,
@@ -96,7 +98,7 @@ emit_tcp(struct stack *s, const struct mac *dst_mac, uint32_t dst, struct tcp_he
             .len = L4_OFFSET + l4_len,
             .csum = s->config.csum_offload ? FRAME_CSUM_PARTIAL : FRAME_CSUM_NONE,
             .gso = gso ? FRAME_GSO_TCP4 : FRAME_GSO_NONE,
-            .gso_size = gso ? mss : 0,
+            .gso_size = gso ? gso_size : 0,
             .l4_offset = L4_OFFSET,
             .csum_offset = TCP_CSUM_OFFSET,
             .header_len = (uint16_t)(L4_OFFSET + h->header_len),

@@ -28,8 +28,7 @@ evict_half_open(struct stack *s)
     struct conn *oldest = &s->conns[s->queues[QUEUE_HALF_OPEN].first - 1];
     log_debug("conn %u: evicted, %u half-open", conn_index(s, oldest), s->half_open);
     s->stats.conns_evicted++;
-    tcp_send_reset(s, oldest);
-    conn_close(s, oldest, STACK_EVICTED);
+    conn_reset(s, oldest, STACK_EVICTED);
 }
 
 static void
@@ -81,7 +80,6 @@ passive_open(struct stack *s, const struct stack_peer *peer, const struct segmen
         return;
     }
     c->peer_mac = seg->src_mac;
-    tcp_start_send_side(s, c);
     take_syn_options(s, c, &seg->tcp);
     conn_set_state(s, c, TCP_OPENING);
     s->stats.conns_opened++;
@@ -353,6 +351,8 @@ tcp_segment_input(struct stack *s, const struct segment *seg)
     case TCP_TIME_WAIT:
         input_time_wait(s, c, seg);
         return;
+    case TCP_RESETTING:
+        return; // its RST is on the way
     case TCP_SYN_RECEIVED:
     case TCP_ESTABLISHED:
     case TCP_FIN_WAIT_1:

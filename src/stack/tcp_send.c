@@ -29,6 +29,7 @@ tcp_can_send(const struct conn *c)
     case TCP_FIN_WAIT_2:
     case TCP_DRAINING:
     case TCP_TIME_WAIT:
+    case TCP_RESETTING:
         return false;
     }
     return false;
@@ -145,30 +146,37 @@ tcp_send_first_syn(struct stack *s, struct conn *c)
     return output_arp(s, &mac_broadcast, ARP_REQUEST, &(struct mac) {{0}}, c->peer.addr);
 }
 
-void
+// In OPENING snd_nxt is still 0, as RFC 9293 3.10.7.1 wants the RST that answers a SYN to be.
+bool
 tcp_send_reset(struct stack *s, struct conn *c)
 {
     if (c->state == TCP_SYN_SENT)
-        return; // the guest knows nothing of it
+        return true; // the guest knows nothing of it
     struct tcp_header h = {
         .seq = c->snd_nxt, .ack = c->rcv_nxt, .flags = TCP_RST | TCP_ACK, .wscale = -1};
-    if (c->state == TCP_OPENING)
-        h.seq = 0;
-    if (output_segment(s, c, &h, 0, 0))
-        s->stats.resets_sent++;
+    if (!output_segment(s, c, &h, 0, 0))
+        return false;
+    s->stats.resets_sent++;
+    return true;
 }
 
 // --- data ----------------------------------------------------------------------------------------
 
+// Payload of a full segment now: SACK blocks take their room from it (RFC 6691 2).
+static uint32_t
+effective_mss(const struct conn *c)
+{
+    return c->mss - (c->sack_ok ? tcp_sack_bytes(c->ooo.count) : 0);
+}
+
 static uint32_t
 segment_limit(const struct stack *s, const struct conn *c)
 {
+    uint32_t mss = effective_mss(c);
     if (!s->config.tso)
-        return c->mss;
-    uint32_t most = TCP_GSO_MAX;
-    if (c->sack_ok && c->ooo.count)
-        most -= 40; // room for the option in the 64 KiB packet
-    return most - most % c->mss;
+        return mss;
+    uint32_t most = TCP_GSO_MAX - (c->mss - mss);
+    return most - most % mss;
 }
 
 // The FIN's sequence number; meaningful when fin_queued.
@@ -185,15 +193,16 @@ resend_lost(struct stack *s, struct conn *c)
     uint32_t seq, len;
     while (tcp_next_lost(c, &seq, &len)) {
         uint32_t pipe = tcp_pipe(c);
+        uint32_t mss = effective_mss(c);
         bool first = seq == c->snd_una; // always allowed: the ACK clock may have stopped
-        if (!first && pipe + c->mss > c->cwnd)
+        if (!first && pipe + mss > c->cwnd)
             return true;
 
-        uint32_t room = c->cwnd > pipe + c->mss ? c->cwnd - pipe : c->mss;
+        uint32_t room = c->cwnd > pipe + mss ? c->cwnd - pipe : mss;
         uint32_t limit = segment_limit(s, c);
         uint32_t n = len < limit ? len : limit;
         if (n > room)
-            n = room - room % c->mss;
+            n = room - room % mss;
         uint8_t flags = 0;
         uint32_t data = n;
         if (c->fin_queued && seq_gt(seq + n, fin_at(c))) {
@@ -221,14 +230,15 @@ sendable(const struct stack *s, const struct conn *c, uint32_t unsent)
     uint32_t pipe = tcp_pipe(c);
     uint32_t room = c->cwnd > pipe ? c->cwnd - pipe : 0;
     uint32_t limit = segment_limit(s, c);
+    uint32_t mss = effective_mss(c);
 
     uint32_t n = unsent < window ? unsent : window;
     n = n < room ? n : room;
     n = n < limit ? n : limit;
     if (n == unsent)
         return n;
-    if (n >= c->mss)
-        return n - n % c->mss;
+    if (n >= mss)
+        return n - n % mss;
     // A part of a segment: worth it when the guest's whole window is that small, or nothing else is
     // on its way to bring an ACK.
     if (n > 0 && n == window && (n >= c->max_wnd / 2 || flight == 0))
@@ -262,6 +272,12 @@ bool
 tcp_output(struct stack *s, struct conn *c)
 {
     bool fits = true;
+    if (c->state == TCP_RESETTING) {
+        fits = tcp_send_reset(s, c);
+        if (fits)
+            conn_free(s, c);
+        return fits;
+    }
     if (tcp_can_send(c))
         fits = resend_lost(s, c) && send_new(s, c);
     if (fits && c->ack_now && c->state > TCP_SYN_RECEIVED)

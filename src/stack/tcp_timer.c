@@ -20,6 +20,7 @@ awaited(const struct conn *c)
     case TCP_FREE:
     case TCP_OPENING: // the opener answers, or the guest gives up, or it is evicted
     case TCP_DRAINING:
+    case TCP_RESETTING:
         return TIMER_NONE;
     case TCP_SYN_SENT:
     case TCP_SYN_RECEIVED:
@@ -82,17 +83,10 @@ tcp_arm_timer(struct stack *s, struct conn *c)
 }
 
 static void
-give_up(struct stack *s, struct conn *c, enum stack_close_reason reason)
-{
-    tcp_send_reset(s, c);
-    conn_close(s, c, reason);
-}
-
-static void
 handshake_again(struct stack *s, struct conn *c)
 {
     if (c->retries++ >= TCP_SYN_RETRIES) {
-        give_up(s, c, STACK_TIMED_OUT);
+        conn_reset(s, c, STACK_TIMED_OUT);
         return;
     }
     uint64_t rto = 2ull * c->rto_us;
@@ -111,7 +105,7 @@ retransmit(struct stack *s, struct conn *c)
 {
     // A closed window is answered for ever (RFC 9293 3.8.6.1), silence is not.
     if (c->retries++ >= TCP_RETRIES_MAX) {
-        give_up(s, c, STACK_TIMED_OUT);
+        conn_reset(s, c, STACK_TIMED_OUT);
         return;
     }
     tcp_on_timeout(s, c);
@@ -123,7 +117,7 @@ static void
 probe(struct stack *s, struct conn *c, uint8_t most)
 {
     if (c->retries++ >= most) {
-        give_up(s, c, STACK_TIMED_OUT);
+        conn_reset(s, c, STACK_TIMED_OUT);
         return;
     }
     if (c->probes < UINT8_MAX)
@@ -165,7 +159,7 @@ tcp_timer_expired(struct stack *s, struct conn *c)
             probe(s, c, TCP_KEEPALIVE_MAX);
             break;
         case TIMER_ORPHAN:
-            give_up(s, c, STACK_CLOSED);
+            conn_reset(s, c, STACK_CLOSED);
             break;
         case TIMER_TIME_WAIT:
             conn_free(s, c);

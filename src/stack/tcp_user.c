@@ -14,7 +14,7 @@ stack_accept(struct stack *s, uint32_t conn, uint64_t now_us)
     struct conn *c = conn_at(s, conn);
     assert(c->state == TCP_OPENING);
     s->now_us = now_us;
-    c->rtx_start_us = now_us;
+    tcp_start_send_side(s, c);
     c->snd_nxt = c->iss + 1;
     conn_set_state(s, c, TCP_SYN_RECEIVED);
     tcp_send_syn(s, c);
@@ -28,8 +28,8 @@ stack_reject(struct stack *s, uint32_t conn, uint64_t now_us)
     assert(c->state == TCP_OPENING);
     s->now_us = now_us;
     s->stats.conns_refused++;
-    tcp_send_reset(s, c);
-    conn_free(s, c);
+    c->attached = false;
+    conn_reset(s, c, STACK_ABORTED);
 }
 
 static bool
@@ -143,8 +143,7 @@ stack_abort(struct stack *s, uint32_t conn, uint64_t now_us)
 {
     struct conn *c = conn_at(s, conn);
     s->now_us = now_us;
-    tcp_send_reset(s, c);
-    conn_close(s, c, STACK_ABORTED);
+    conn_reset(s, c, STACK_ABORTED);
 }
 
 void

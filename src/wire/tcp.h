@@ -47,6 +47,14 @@ bool tcp_parse(struct cursor *c, size_t ip_payload, struct tcp_header *out);
 // written as given.
 void tcp_emit(struct writer *w, struct tcp_header *h);
 
+// Option bytes that so many SACK blocks take, as tcp_emit writes them.
+static inline uint32_t
+tcp_sack_bytes(unsigned blocks)
+{
+    unsigned n = blocks < TCP_SACK_MAX ? blocks : TCP_SACK_MAX;
+    return n ? 4 + 8 * n : 0; // two NOPs, kind, length
+}
+
 // a before b, modulo 2^32. Undefined meaning at a distance of exactly 2^31.
 static inline bool
 seq_lt(uint32_t a, uint32_t b)

@@ -79,6 +79,24 @@ TEST(out_of_order_bytes_are_kept_and_reported)
     bench_fini(&b);
 }
 
+TEST(sack_blocks_take_their_room_from_the_segment)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    struct tcp_header h = {.seq = b.seq + 3, .ack = b.ack, .flags = TCP_ACK, .window = 65535};
+    bench_send(&b, h, "def", 3);
+    bench_clear(&b);
+    char text[3000];
+    memset(text, 'z', sizeof text);
+    bench_host_sends(&b, text, sizeof text);
+    bench_flush(&b);
+    size_t len;
+    assert_int_equal(bench_sent_tcp(&b, 0, NULL, &len).sack_count, 1);
+    assert_int_equal(len, 1460 - 12);
+    assert_int_equal(b.sent[0].len, 14 + 1500);
+    bench_fini(&b);
+}
+
 TEST(bytes_beyond_the_window_are_not_taken)
 {
     bench_init(&b, &(struct stack_config) {.ring_bytes = 4096});

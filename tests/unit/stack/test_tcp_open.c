@@ -44,6 +44,22 @@ TEST(rejected_syn_gets_rst_with_ack)
     bench_fini(&b);
 }
 
+TEST(rst_waits_for_a_full_link)
+{
+    bench_init(&b, NULL);
+    syn(OPEN_PORT, 40000);
+    b.link_full = true;
+    stack_reject(b.stack, b.conn, b.now_us);
+    bench_flush(&b);
+    assert_int_equal(b.sent_count, 0);
+    b.link_full = false;
+    stack_unblock(b.stack);
+    bench_flush(&b);
+    assert_int_equal(bench_sent_tcp(&b, 0, NULL, NULL).flags, TCP_RST | TCP_ACK);
+    assert_int_equal(stack_conn_count(b.stack), 0);
+    bench_fini(&b);
+}
+
 TEST(closed_port_gets_rst_with_ack_at_once)
 {
     bench_init(&b, NULL);
