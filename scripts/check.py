@@ -111,7 +111,7 @@ def build(kind):
             if not command(run, name, ["meson", "setup", directory, *SETUP[kind]],
                            {"CC": COMPILER[kind]}):
                 return None
-        return Counter() if command(run, name, ["ninja", "-C", directory]) else None
+        return Counter() if command(run, name, ["ninja", "-k0", "-C", directory]) else None
     return phase
 
 
@@ -174,6 +174,7 @@ def run_phase(run, name, what, needs, function):
         if run.log(name).exists():
             print(f"---- end of {run.log(name)}")
             lines = run.log(name).read_text(errors="replace").splitlines()
+            lines = [line for line in lines if not re.match(r"\[\d+/\d+\] ", line)]
             print("\n".join(lines[-REPORT_LINES:]))
             print("----")
     verdict = "FAILED" if count["failed"] else "ok"
