@@ -96,3 +96,31 @@ ns_do(const struct ns *ns, int (*fn)(void *, int *, size_t *, struct error *), v
     if (fd)
         *fd = fds[0];
 }
+
+// Runs the tests of this executable whose names begin with ns_ once more, by a user who is nobody.
+static inline void
+ns_rerun_as_nobody(void)
+{
+    enum { NOBODY = 65534 };
+    if (getuid() != 0)
+        skip();
+    FILE *output = tmpfile();
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        dup2(fileno(output), STDOUT_FILENO);
+        dup2(fileno(output), STDERR_FILENO);
+        if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+            _exit(126);
+        execl("/proc/self/exe", "as-nobody", "ns_*", (char *)NULL);
+        _exit(127);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    char text[1024];
+    rewind(output);
+    while (status != 0 && fgets(text, sizeof(text), output))
+        print_message("nobody: %s", text);
+    fclose(output);
+    assert_int_equal(status, 0);
+}
