@@ -48,6 +48,8 @@ CALLS = [
         "host/",                 # host ends, on the broker's behalf
         "link/open.c",           # what a link needs, on the broker's behalf
         "link/netns.c",          # interfaces and sockets in namespaces, likewise
+        "link/netns_iface.c",    # part of it
+        "link/netns_socket.c",   # part of it
         "base/unix_listener.c",  # listening sockets, likewise
     ]),
 ]
