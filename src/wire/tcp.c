@@ -149,12 +149,10 @@ void
 tcp_emit(struct writer *w, struct tcp_header *h)
 {
     bool syn = (h->flags & TCP_SYN) != 0;
-    int options_len = 0;
+    uint32_t options_len = tcp_sack_bytes(h->sack_count);
 
     if (syn)
-        options_len = 4 * ((h->mss != 0) + h->sack_permitted + (h->wscale >= 0));
-    else if (sack_blocks(h) > 0)
-        options_len = 4 + 8 * sack_blocks(h);
+        options_len = 4 * (uint32_t)((h->mss != 0) + h->sack_permitted + (h->wscale >= 0));
     h->header_len = (uint8_t)(TCP_HEADER_LEN + options_len);
     writer_u16(w, h->src_port);
     writer_u16(w, h->dst_port);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -145,6 +146,31 @@ TEST(a_datagram_that_is_too_long_is_refused_with_its_descriptors)
     assert_int_equal(fdpass_send(pair[0], "hello", 5, pair, 1), 5);
     assert_int_equal(fdpass_recv(pair[1], buf, sizeof(buf), got, &ngot), -EMSGSIZE);
     assert_int_equal(ngot, 0);
+    assert_memory_equal(buf, "hell", 4);
+    close_pair(pair);
+}
+
+TEST(descriptors_beyond_the_limit_of_the_process_are_refused_with_the_others)
+{
+    struct rlimit was, low;
+    int pair[2], fds[3], got[3];
+    size_t ngot = 3;
+    char buf[5];
+
+    make_pair(pair, SOCK_STREAM);
+    fds[0] = fds[1] = fds[2] = pair[0];
+    assert_int_equal(fdpass_send(pair[0], "hello", 5, fds, 3), 5);
+    int next = dup(pair[0]); // the lowest free number
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    low = was;
+    low.rlim_cur = (rlim_t)next + 1; // room for one
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    ssize_t n = fdpass_recv(pair[1], buf, sizeof(buf), got, &ngot);
+    setrlimit(RLIMIT_NOFILE, &was);
+    assert_int_equal(n, -EMSGSIZE);
+    assert_int_equal(ngot, 0);
+    assert_memory_equal(buf, "hello", 5);
     close_pair(pair);
 }
 
