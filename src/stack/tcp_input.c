@@ -17,7 +17,10 @@ tcp_challenge_ack(struct stack *s, struct conn *c)
         return;
     s->challenge_count++;
     s->stats.challenge_acks++;
-    tcp_send_ack(s, c);
+    if (!tcp_send_ack(s, c)) {
+        c->ack_now = true;
+        conn_ready(s, c);
+    }
 }
 
 // --- no connection: LISTEN or CLOSED -------------------------------------------------------------
@@ -181,17 +184,16 @@ input_time_wait(struct stack *s, struct conn *c, const struct segment *seg)
 
 // --- synchronised states -------------------------------------------------------------------------
 
-// RFC 9293 3.10.7.4, first check.
+// RFC 9293 3.10.7.4, first check. A closed window counts as one byte wide: a guest that probed it
+// with a byte numbers its ACKs behind that byte, and they count even though the byte does not.
 static bool
 is_acceptable(uint32_t rcv_nxt, uint32_t window, const struct segment *seg)
 {
     uint32_t seq = seg->tcp.seq;
     uint32_t len = seg->len + (seg->tcp.flags & TCP_FIN ? 1 : 0);
-    uint32_t right = rcv_nxt + window;
+    uint32_t right = rcv_nxt + (window ? window : 1);
     if (len == 0)
-        return window == 0 ? seq == rcv_nxt : seq_ge(seq, rcv_nxt) && seq_le(seq, right);
-    if (window == 0)
-        return seq == rcv_nxt; // trimmed to nothing, but its ACK counts
+        return seq_ge(seq, rcv_nxt) && seq_le(seq, right);
     return seq_lt(seq, right) && seq_gt(seq + len, rcv_nxt);
 }
 
@@ -276,10 +278,13 @@ process_ack(struct stack *s, struct conn *c, const struct segment *seg)
         tcp_challenge_ack(s, c);
         return false;
     }
+    // RFC 9293 3.10.7.4, and where the ACK is new: such a segment is newer than any before, even if it
+    // carries an old sequence number (a retransmission).
     uint32_t before = c->snd_wnd;
-    if (seq_ge(h->ack, c->snd_una)
-        && (seq_lt(c->snd_wl1, h->seq)
-            || (c->snd_wl1 == h->seq && seq_le(c->snd_wl2, h->ack)))) {
+    if (seq_gt(h->ack, c->snd_una)
+        || (h->ack == c->snd_una
+            && (seq_lt(c->snd_wl1, h->seq)
+                || (c->snd_wl1 == h->seq && seq_le(c->snd_wl2, h->ack))))) {
         c->snd_wnd = (uint32_t)h->window << c->snd_wscale;
         c->snd_wl1 = h->seq;
         c->snd_wl2 = h->ack;

@@ -236,6 +236,52 @@ TEST(closed_window_is_probed_for_ever_while_answered)
     bench_fini(&b);
 }
 
+TEST(acks_behind_a_probe_of_our_closed_window_count)
+{
+    bench_init(&b, &(struct stack_config) {.ring_bytes = 4096});
+    bench_establish(&b);
+    b.take_most = 0;
+    char block[1366];
+    memset(block, 'x', sizeof block);
+    for (int i = 0; i < 3; i++)
+        bench_tcp(&b, TCP_ACK, block, sizeof block - (i == 2 ? 2 : 0));
+    bench_host_sends(&b, "answer", 6);
+    bench_flush(&b);
+    bench_tcp(&b, TCP_ACK, "p", 1); // the probe: not taken, but numbered
+    b.ack += 6;
+    bench_tcp(&b, TCP_ACK, NULL, 0);
+    bench_clear(&b);
+    bench_wait(&b, 3000000);
+    assert_int_equal(b.sent_count, 0); // nothing to retransmit
+    bench_fini(&b);
+}
+
+TEST(window_of_a_retransmission_with_a_new_ack_counts)
+{
+    bench_init(&b, NULL);
+    bench_establish(&b);
+    struct tcp_header h = {.seq = b.seq + 100, .ack = b.ack, .flags = TCP_ACK, .window = 64};
+    bench_send(&b, h, "x", 1); // 100 bytes before it were lost
+    char text[8192];
+    memset(text, 'w', sizeof text);
+    bench_host_sends(&b, text, 4000);
+    bench_flush(&b);
+    bench_clear(&b);
+    h.seq = b.seq;
+    h.ack = b.ack + 4000;
+    h.window = 8; // 1024 bytes
+    bench_send(&b, h, text, 100);
+    bench_host_sends(&b, text, 8192);
+    bench_flush(&b);
+    size_t sum = 0, len;
+    for (size_t i = 0; i < b.sent_count; i++) {
+        bench_sent_tcp(&b, i, NULL, &len);
+        sum += len;
+    }
+    assert_int_equal(sum, 1024);
+    bench_fini(&b);
+}
+
 TEST(abort_after_send_delivers_before_rst)
 {
     bench_init(&b, NULL);
