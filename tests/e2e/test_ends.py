@@ -9,7 +9,7 @@ import pytest
 
 from harness.guests import CHANNEL
 from harness.processes import wait_until
-from harness.services import answer_lines, receive_all, receive_exactly, reset
+from harness.services import answer_lines, receive_all, receive_exactly, reset, send_and_close
 
 
 def expect_reset(s: socket.socket) -> bytes:
@@ -79,8 +79,7 @@ def test_data_for_the_guest_after_the_guest_half_closed(guest, listen, socket_pa
     g.shutdown(socket.SHUT_WR)
     assert receive_all(h) == b"question"
     answer = bytes(range(256)) * 4096
-    h.sendall(answer)
-    h.close()
+    send_and_close(h, answer)
     assert receive_all(g) == answer
 
 
@@ -92,9 +91,8 @@ def test_data_for_the_host_after_the_host_half_closed(guest, listen, socket_path
     h.sendall(b"greeting")
     h.shutdown(socket.SHUT_WR)
     assert receive_all(g) == b"greeting"
-    upload = bytes(range(256)) * 1024
-    g.sendall(upload)
-    g.close()
+    upload = bytes(range(256)) * 4096
+    send_and_close(g, upload)
     assert receive_all(h) == upload
 
 

@@ -12,7 +12,7 @@ import pytest
 from harness.daemon import Daemon
 from harness.guests import CHANNEL
 from harness.processes import children_of, wait_until
-from harness.services import answer_lines
+from harness.services import answer_lines, receive_exactly
 
 OPENING = "open,openat,openat2,creat,open_by_handle_at,socket,socketpair,connect,bind,listen"
 OTHER = "execve,clone,clone3,fork,vfork,mount,ptrace,io_uring_setup,memfd_create,inotify_init1"
@@ -70,13 +70,25 @@ def test_worker_holds_no_directory_or_file(make_guest, listen, socket_path):
     assert odd == {}
 
 
-def test_worker_that_dies_is_reported_and_not_left(make_guest, listen, socket_path):
-    """Until a restart of workers exists, the daemon as a whole ends, loudly and cleanly."""
-    listen(socket_path, answer_lines)
-    guest = make_guest("tap").start(f"600:unix:{socket_path}")
-    os.kill(guest.daemon.worker(), signal.SIGKILL)
-    assert guest.daemon.process.wait(5) == 1
-    assert "worker" in guest.daemon.log()
+@pytest.mark.parametrize("kind", ["tap", "packet", "stream-client", "netns"])
+def test_worker_that_dies_is_reported_and_replaced(make_guest, listen, socket_path, kind):
+    listener = listen(socket_path)
+    guest = make_guest(kind).start(f"600:unix:{socket_path}")
+    g = guest.connect()
+    h = listener.accept()
+    first = guest.daemon.worker()
+    os.kill(first, signal.SIGKILL)
+    guest.daemon.wait_for_log("worker", "signal 9")
+    assert h.recv(1) == b""
+    wait_until(lambda: guest.daemon.worker() != first, what="a new worker")
+    if kind == "tap":  # it went with the last descriptor of it
+        wait_until(lambda: guest.ns.has_link("vmc0"), what="the tap made anew")
+        if "10.0.2.15" not in guest.ns.ip("addr"):
+            guest.configure("vmc0")
+    again = guest.connect()
+    listener.accept().sendall(b"hello")
+    assert receive_exactly(again, 5) == b"hello"
+    g.close()
 
 
 def test_broker_that_dies_takes_the_worker_along(make_guest, listen, socket_path, processes):
@@ -121,11 +133,11 @@ def test_second_daemon_on_one_socket_is_refused(processes, vmchannel, directory,
             "-vmchannel", f"600:unix:{path},server=on"] for i in (1, 2))
     first = Daemon(processes, vmchannel, args)
     first.wait_until_up(path.exists, "the socket")
-    inode = path.stat().st_ino
+    made = path.stat().st_mtime_ns
     second = processes.run([vmchannel, "serve", *other], timeout=10)
     assert second.returncode == 1
     assert str(path) in second.stderr
-    assert path.stat().st_ino == inode, "the second one replaced the first one's socket"
+    assert path.stat().st_mtime_ns == made, "the second one replaced the first one's socket"
     assert first.process.poll() is None
 
 
@@ -134,11 +146,11 @@ def test_stale_socket_is_replaced(processes, vmchannel, directory):
     args = ["--link", f"stream,path={path},server=on", "-vmchannel", "600:unix:/nonexistent"]
     killed = Daemon(processes, vmchannel, args)
     killed.wait_until_up(path.exists, "the socket")
-    inode = path.stat().st_ino
+    made = path.stat().st_mtime_ns
     killed.process.kill()
     killed.process.wait(5)
     heir = Daemon(processes, vmchannel, args)
-    heir.wait_until_up(lambda: path.stat().st_ino != inode, "a new socket")
+    heir.wait_until_up(lambda: path.stat().st_mtime_ns != made, "a new socket")
     assert heir.stop() == 0
 
 

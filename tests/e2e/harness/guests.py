@@ -188,6 +188,10 @@ class StreamClientGuest(StreamGuest):
         self.wait_joined()
         self.configure("vmc0")
 
+    def close(self):
+        (self.directory / "link.sock").unlink()  # the bridge's, hence ours to remove
+        super().close()
+
 
 class ImpairedGuest(StreamGuest):
     kind = "impaired"

@@ -116,6 +116,18 @@ def receive_exactly(s: socket.socket, count: int) -> bytes:
     return data
 
 
+def send_and_close(s: socket.socket, data: bytes) -> threading.Thread:
+    """In a thread, for more than the buffers on the way hold."""
+
+    def body():
+        s.sendall(data)
+        s.close()
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    return thread
+
+
 def reset(s: socket.socket):
     """Closes a TCP socket by RST."""
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
