@@ -1,28 +1,34 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The two processes of one guest. The broker opens: link sockets, tap queues, listeners, host ends;
 // it never sees a guest byte. The worker it forks reads guest bytes and opens nothing. They talk
-// over one SOCK_SEQPACKET pair (broker/protocol.h).
+// over one SOCK_SEQPACKET pair (broker/protocol.h). A worker that dies is replaced.
 #pragma once
 
 #include "base/error.h"
 #include "config/guest_config.h"
 #include "link/spec.h"
 
+#include <stdbool.h>
+
 struct broker_config {
-    const struct guest_config *guest;
-    struct link_spec link;     // for fd= links and netns listeners passed in, see below
-    const int *listener_fds;   // netns by inherited listeners: one per channel; else NULL
-    bool exit_on_link_down;    // a link given by fd cannot come back: end instead of waiting
+    const struct guest_config *guest; // the caller's, outlives the broker
+    struct link_spec link;            // for fd= links and netns listeners passed in, see below
+    const int *listener_fds;          // netns by inherited listeners: one per channel; else NULL
+    bool exit_on_link_down;           // a link given by fd cannot come back: end instead of waiting
 };
 
 struct broker;
 
-// Opens what must be open (link listener, tap, server=on sockets), forks the worker and returns once
-// the worker is ready for the first guest byte, so that a caller can start a guest after it. NULL
-// with err filled. Takes ownership of config->link.fd and the listener fds, also on failure.
+// Opens what must be open (link listener, tap, server=on sockets), forks the worker and returns
+// once the worker is ready for the first guest byte, so that a caller can start a guest after it.
+// NULL with err filled. Takes ownership of config->link.fd and the listener fds, also on failure.
+// The caller has one thread and leaves the worker's exit status alone (no waitpid(-1)).
 struct broker *broker_start(const struct broker_config *config, struct error *err);
 // Serves until stop_fd becomes readable (e.g. a signalfd or pipe; -1: never), the link of an
-// exit_on_link_down broker ends, or the worker dies. 0 in the first two cases, else -errno.
+// exit_on_link_down broker ends, or the worker dies for good. 0 in the first two cases, else -errno
+// (-EPIPE: the worker, already logged).
 int broker_run(struct broker *b, int stop_fd);
 // Ends the worker, removes what was made in the file system.
 void broker_free(struct broker *b);
+// Bytes of memory that the guest can make us use at most.
+uint64_t broker_memory_bound(const struct guest_config *guest);

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The broker: brings the opener (host ends), the source of links and the worker process together.
+// Everything the worker says has been validated by the courier; what is left to check here is what
+// depends on state: a session asked for twice, a link that is not the current one.
+#include "broker/broker.h"
+
+#include "base/log.h"
+#include "broker/link_source.h"
+#include "broker/worker_process.h"
+#include "host/opener.h"
+#include "lib/vmchannel.h"
+#include "link/open.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READY_TIMEOUT_US (10 * 1000000)
+#define GARBAGE_MAX      16 // messages of one worker, before it is replaced
+#define GARBAGE_LOG_US   1000000
+#define RESPAWN_MIN_US   20000
+#define RESPAWN_MAX_US   5000000
+#define LIVED_WELL_US    10000000 // a worker that lived so long is replaced without delay
+
+struct broker {
+    const struct guest_config *guest;
+    bool exit_on_link_down;
+    struct loop *loop;
+    int null_fd;
+
+    struct opener *opener;
+
+    // The guest's side: a source of frame links, or listeners of a socket link.
+    struct link_source *source;
+    bool is_socket_link;
+    int *listener_fds; // one per channel; -1 with a frame link
+    enum link_kind link_kind;
+    uint32_t link;  // number of the worker's link, 0: it has none
+    uint32_t links; // of this worker, so far
+
+    struct worker_process worker;
+    uint32_t garbage; // malformed messages of this worker
+    struct log_limit garbage_limit;
+    int respawn_timer;
+    uint64_t respawn_us; // delay before the next one
+    bool worker_died;
+
+    struct loop_io stop_io;
+    bool finished;
+    int result; // of broker_run, once finished
+};
+
+static void
+finish(struct broker *b, int result)
+{
+    if (b->finished)
+        return;
+    b->finished = true;
+    b->result = result;
+    loop_stop(b->loop);
+}
+
+static void
+end_opened(void *ctx, uint32_t session, int fd)
+{
+    struct broker *b = ctx;
+    courier_send(&b->worker.courier, &(struct message){.type = MESSAGE_OPENED, .session = session},
+                 fd);
+}
+
+static void
+end_refused(void *ctx, uint32_t session, int why)
+{
+    struct broker *b = ctx;
+    courier_send(&b->worker.courier,
+                 &(struct message){.type = MESSAGE_REFUSED, .session = session, .why = why}, -1);
+}
+
+static void
+link_opened(void *ctx, int fd)
+{
+    struct broker *b = ctx;
+    b->link = ++b->links;
+    courier_send(
+        &b->worker.courier,
+        &(struct message){.type = MESSAGE_LINK, .link = b->link, .link_kind = b->link_kind}, fd);
+}
+
+static void
+link_exhausted(void *ctx)
+{
+    struct broker *b = ctx;
+    if (b->exit_on_link_down)
+        finish(b, b->worker_died ? -EPIPE : 0);
+}
+
+static const struct link_source_events source_events = {.on_link = link_opened,
+                                                        .on_exhausted = link_exhausted};
+
+static void
+on_garbage(void *ctx)
+{
+    struct broker *b = ctx;
+    uint32_t left_out;
+    b->garbage++;
+    if (log_limit_pass(&b->garbage_limit, loop_clock_us(), &left_out))
+        log_error("%s: worker: malformed message number %u dropped", b->guest->name, b->garbage);
+    if (b->garbage == GARBAGE_MAX) {
+        log_error("%s: worker: too many malformed messages, ended", b->guest->name);
+        worker_process_kill(&b->worker);
+    }
+}
+
+// A descriptor for each channel's listener, so that the worker can accept on it.
+static void
+send_listeners(struct broker *b)
+{
+    for (size_t i = 0; i < b->guest->channel_count; i++) {
+        int fd = fcntl(b->listener_fds[i], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            log_error("%s: channel %u: listener: %s", b->guest->name, b->guest->channels[i].port,
+                      strerror(errno));
+        else
+            courier_send(&b->worker.courier,
+                         &(struct message){.type = MESSAGE_LISTENER, .channel = (uint32_t)i}, fd);
+    }
+}
+
+static void
+on_ready(struct broker *b)
+{
+    b->worker.ready = true;
+    log_debug("%s: worker %d ready", b->guest->name, (int)b->worker.pid);
+    if (b->is_socket_link)
+        send_listeners(b);
+    else
+        link_source_next(b->source);
+}
+
+static void
+on_open(struct broker *b, const struct message *m)
+{
+    struct in_addr addr = {.s_addr = htonl(m->guest_addr)};
+    char text[INET_ADDRSTRLEN];
+    log_debug("%s: channel %u: session %u: open for %s:%u", b->guest->name,
+              b->guest->channels[m->channel].port, m->session,
+              inet_ntop(AF_INET, &addr, text, sizeof(text)), m->guest_port);
+    if (!opener_open(b->opener, m->session, (uint16_t)m->channel))
+        on_garbage(b);
+}
+
+static void
+on_link_down(struct broker *b, uint32_t link)
+{
+    if (link != b->link || !b->source) {
+        on_garbage(b);
+        return;
+    }
+    b->link = 0;
+    log_info("%s: link: down", b->guest->name);
+    link_source_broken(b->source);
+    if (b->exit_on_link_down)
+        finish(b, 0);
+    else
+        link_source_next(b->source);
+}
+
+static void
+on_message(void *ctx, const struct message *m, int fd)
+{
+    struct broker *b = ctx;
+    // Ended, but its last words may still be in the socket.
+    if (b->garbage >= GARBAGE_MAX)
+        return;
+    // A worker says that it is ready first, and once.
+    if ((m->type == MESSAGE_READY) == b->worker.ready) {
+        on_garbage(b);
+        return;
+    }
+    switch ((enum message_type)m->type) {
+    case MESSAGE_READY:
+        on_ready(b);
+        break;
+    case MESSAGE_OPEN:
+        on_open(b, m);
+        break;
+    case MESSAGE_CANCEL:
+        opener_cancel(b->opener, m->session);
+        break;
+    case MESSAGE_LINK_DOWN:
+        on_link_down(b, m->link);
+        break;
+    case MESSAGE_OPENED:
+    case MESSAGE_REFUSED:
+    case MESSAGE_LINK:
+    case MESSAGE_LISTENER:
+        break; // not from a worker: the courier lets none through
+    }
+}
+
+static void
+on_worker_gone(void *ctx)
+{
+    struct broker *b = ctx;
+    worker_process_kill(&b->worker); // a process that closed its socket is of no use
+}
+
+static const struct courier_events worker_events = {
+    .on_message = on_message, .on_garbage = on_garbage, .on_gone = on_worker_gone};
+
+// A first worker that never got ready is a failure to start; later ones are replaced, at once after
+// a long life and ever more slowly after short ones.
+static void
+on_worker_exit(void *ctx, const char *cause)
+{
+    struct broker *b = ctx;
+    b->worker_died = true;
+    b->link = 0;
+    opener_cancel_all(b->opener);
+    if (b->source)
+        link_source_pause(b->source);
+    log_error("%s: worker: ended by %s, its connections are lost", b->guest->name, cause);
+    if (!b->worker.ready) {
+        finish(b, -EPIPE);
+        return;
+    }
+    uint64_t now = loop_clock_us();
+    if (now - b->worker.started_us >= LIVED_WELL_US)
+        b->respawn_us = RESPAWN_MIN_US;
+    loop_timer_set(b->loop, b->respawn_timer, now + b->respawn_us);
+    b->respawn_us = b->respawn_us < RESPAWN_MAX_US / 2 ? b->respawn_us * 2 : RESPAWN_MAX_US;
+}
+
+static int
+start_worker(struct broker *b, struct error *err)
+{
+    b->garbage = 0;
+    b->links = 0;
+    return worker_process_start(&b->worker, b->loop, b->guest, b->null_fd, &worker_events,
+                                on_worker_exit, b, err);
+}
+
+static void
+on_respawn(void *ctx)
+{
+    struct broker *b = ctx;
+    struct error err;
+    if (start_worker(b, &err) == 0)
+        return;
+    log_error("%s: %s", b->guest->name, err.text);
+    finish(b, -EPIPE);
+}
+
+static void
+on_stop(void *ctx, unsigned events)
+{
+    finish(ctx, 0);
+}
+
+// The socket link's listeners: inherited, or made inside the guest's namespace.
+static int
+open_listeners(struct broker *b, const struct broker_config *config, struct error *err)
+{
+    const struct guest_config *g = b->guest;
+    uint16_t ports[GUEST_CHANNELS_MAX];
+    if (config->listener_fds)
+        return 0; // taken over already
+    for (size_t i = 0; i < g->channel_count; i++)
+        ports[i] = g->channels[i].port;
+    int rc = link_open_netns(&config->link, g->channel_addr, ports, g->channel_count,
+                             b->listener_fds, err);
+    for (size_t i = 0; rc < 0 && i < g->channel_count; i++)
+        b->listener_fds[i] = -1;
+    return rc;
+}
+
+// The guest's side.
+static int
+open_link(struct broker *b, const struct broker_config *config, struct error *err)
+{
+    if (!link_kind_is_frames(config->link.kind))
+        return open_listeners(b, config, err);
+    b->source = link_source_new(b->loop, b->guest->name, &config->link, &source_events, b, err);
+    return b->source ? 0 : -EINVAL;
+}
+
+static int
+open_all(struct broker *b, const struct broker_config *config, struct error *err)
+{
+    struct opener_config oc = {.loop = b->loop,
+                               .guest = b->guest->name,
+                               .channels = b->guest->channels,
+                               .channel_count = b->guest->channel_count,
+                               .max_pending = b->guest->max_conns,
+                               .events = {.on_opened = end_opened, .on_refused = end_refused},
+                               .ctx = b};
+    int rc = open_link(b, config, err);
+    if (rc < 0)
+        return rc;
+    b->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (b->null_fd < 0)
+        return error_set(err, errno, "/dev/null");
+    b->opener = opener_new(&oc, err);
+    return b->opener ? 0 : -EINVAL;
+}
+
+static int
+wait_until_ready(struct broker *b, struct error *err)
+{
+    uint64_t deadline = loop_clock_us() + READY_TIMEOUT_US;
+    while (!b->worker.ready && !b->finished && loop_clock_us() < deadline)
+        if (loop_turn(b->loop, 100) < 0)
+            break;
+    return b->worker.ready ? 0 : error_set(err, 0, "worker: did not get ready");
+}
+
+// An empty broker that owns config's descriptors; NULL when out of memory, then they are closed.
+static struct broker *
+broker_new(const struct broker_config *config)
+{
+    size_t count = config->guest->channel_count;
+    bool is_socket_link = !link_kind_is_frames(config->link.kind);
+    struct broker *b = calloc(1, sizeof(*b));
+    int *fds = calloc(count + 1, sizeof(*fds));
+    struct loop *loop = loop_new();
+    if (!b || !fds || !loop) {
+        for (size_t i = 0; config->listener_fds && i < count; i++)
+            close(config->listener_fds[i]);
+        if (config->link.fd >= 0)
+            close(config->link.fd);
+        free(b);
+        free(fds);
+        loop_free(loop);
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++)
+        fds[i] = config->listener_fds ? config->listener_fds[i] : -1;
+    *b = (struct broker){.guest = config->guest,
+                         .exit_on_link_down = config->exit_on_link_down,
+                         .loop = loop,
+                         .null_fd = -1,
+                         .listener_fds = fds,
+                         .is_socket_link = is_socket_link,
+                         .link_kind = config->link.kind,
+                         .garbage_limit = {.burst = 4, .interval_us = GARBAGE_LOG_US, .tokens = 4},
+                         .respawn_timer = loop_timer_new(loop, on_respawn, b),
+                         .respawn_us = RESPAWN_MIN_US,
+                         .stop_io = {.fd = -1, .on_event = on_stop, .ctx = b}};
+    return b;
+}
+
+struct broker *
+broker_start(const struct broker_config *config, struct error *err)
+{
+    struct broker *b = broker_new(config);
+    if (!b) {
+        error_set(err, ENOMEM, "broker");
+        return NULL;
+    }
+    if (open_all(b, config, err) < 0 || start_worker(b, err) < 0 || wait_until_ready(b, err) < 0) {
+        broker_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+int
+broker_run(struct broker *b, int stop_fd)
+{
+    b->stop_io.fd = stop_fd;
+    int rc = stop_fd < 0 ? 0 : loop_add(b->loop, &b->stop_io, LOOP_READ);
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && !b->finished)
+        rc = loop_turn(b->loop, -1);
+    if (stop_fd >= 0)
+        loop_remove(b->loop, &b->stop_io);
+    return rc < 0 ? rc : b->result;
+}
+
+void
+broker_free(struct broker *b)
+{
+    if (!b)
+        return;
+    worker_process_stop(&b->worker);
+    link_source_free(b->source);
+    opener_free(b->opener);
+    for (size_t i = 0; i < b->guest->channel_count; i++)
+        if (b->listener_fds[i] >= 0)
+            close(b->listener_fds[i]);
+    free(b->listener_fds);
+    if (b->null_fd >= 0)
+        close(b->null_fd);
+    loop_free(b->loop);
+    free(b);
+}
+
+uint64_t
+broker_memory_bound(const struct guest_config *guest)
+{
+    return vmc_memory_bound(guest->max_conns);
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What broker and worker say to each other: one fixed-size message at a time over a SOCK_SEQPACKET
+// pair, at most one descriptor with it. Each side checks what the other sent before it is used; the
+// worker is not trusted by the broker.
+#pragma once
+
+#include "link/spec.h"
+#include "stack/stack.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum message_type {
+    // Worker to broker, never with a descriptor.
+    MESSAGE_READY = 1, // sandboxed and waiting for a link
+    MESSAGE_OPEN,      // session, channel, peer: a guest wants a host end
+    MESSAGE_CANCEL,    // session: no answer is wanted any more
+    MESSAGE_LINK_DOWN, // link: the link of that number broke
+    // Broker to worker.
+    MESSAGE_OPENED,   // session; the host end
+    MESSAGE_REFUSED,  // session, why
+    MESSAGE_LINK,     // link, link_kind; the guest's frames
+    MESSAGE_LISTENER, // channel; a listening socket inside the guest's namespace
+};
+
+// Fields that a type does not name are zero.
+struct message {
+    uint32_t type;
+    uint32_t session;    // chosen by the worker
+    uint32_t channel;    // index into the configured channels
+    uint32_t guest_addr; // host order
+    uint32_t guest_port;
+    int32_t why;        // -1..-4095: a negative errno
+    uint32_t link;      // counts the links of this worker, from 1
+    uint32_t link_kind; // enum link_kind
+};
+
+// What a receiver checks messages against.
+struct message_limits {
+    bool from_worker;
+    size_t channels; // configured
+};
+
+// True, and *out filled, when data is one whole, valid message in that direction with the number of
+// descriptors its type wants.
+bool message_parse(struct message *out, const void *data, size_t len, size_t nfds,
+                   const struct message_limits *limits);
+const char *message_name(uint32_t type); // for log lines

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The worker process: guest bytes on one side, host ends handed over by the broker on the other.
+#pragma once
+
+#include "config/guest_config.h"
+
+// To be called in the child right after fork, with nothing of the parent's left to do. Closes every
+// descriptor but stderr and sock, gives up what a worker must not have, tells the broker it is
+// ready, and serves until the broker goes away. null_fd: an open /dev/null. Never returns.
+_Noreturn void worker_main(const struct guest_config *guest, int sock, int null_fd);

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Starts, watches and ends the worker process. What is said to it is broker's; what it does is
+// worker.c's.
+#include "broker/worker_process.h"
+
+#include "broker/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define QUEUE_EXTRA 16 // messages that are not answers: links and the like
+#define STOP_MS     1000
+
+static void
+describe_end(char *out, size_t size, int status)
+{
+    if (WIFSIGNALED(status))
+        snprintf(out, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(out, size, "exit status %d", WEXITSTATUS(status));
+}
+
+static void
+forget(struct worker_process *w)
+{
+    loop_remove(w->loop, &w->pid_io);
+    close(w->pid_io.fd);
+    w->pid_io.fd = -1;
+    w->pid = 0;
+    courier_fini(&w->courier);
+}
+
+static void
+on_pidfd(void *ctx, unsigned events)
+{
+    struct worker_process *w = ctx;
+    char cause[80] = "unknown cause";
+    int status;
+    pid_t pid = waitpid(w->pid, &status, WNOHANG);
+    if (pid == 0 || (pid < 0 && errno == EINTR))
+        return;
+    if (pid > 0)
+        describe_end(cause, sizeof(cause), status);
+    forget(w);
+    w->on_exit(w->ctx, cause);
+}
+
+// The parent's half, once there is a child: a pidfd and a courier. 0 or -errno; on failure the
+// caller ends the child.
+static int
+adopt(struct worker_process *w, int sock, const struct courier_events *events)
+{
+    const struct guest_config *g = w->guest;
+    w->pid_io = (struct loop_io){.fd = pidfd_open(w->pid, 0), .on_event = on_pidfd, .ctx = w};
+    if (w->pid_io.fd < 0) {
+        int why = errno;
+        close(sock);
+        return -why;
+    }
+    int rc = loop_add(w->loop, &w->pid_io, LOOP_READ);
+    if (rc < 0) {
+        close(w->pid_io.fd);
+        close(sock);
+        return rc;
+    }
+    struct message_limits limits = {.from_worker = true, .channels = g->channel_count};
+    uint32_t queue = g->max_conns + (uint32_t)g->channel_count + QUEUE_EXTRA;
+    rc = courier_init(&w->courier, w->loop, sock, queue, &limits, events, w->ctx);
+    if (rc < 0) {
+        loop_remove(w->loop, &w->pid_io);
+        close(w->pid_io.fd);
+    }
+    return rc;
+}
+
+int
+worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
+                     int null_fd, const struct courier_events *events,
+                     void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err)
+{
+    int sv[2];
+    *w = (struct worker_process){.loop = loop,
+                                 .guest = guest,
+                                 .pid_io = {.fd = -1},
+                                 .started_us = loop_clock_us(),
+                                 .on_exit = on_exit,
+                                 .ctx = ctx};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0)
+        return error_set(err, errno, "worker: cannot make a socket pair");
+    pid_t pid = fork();
+    if (pid < 0) {
+        int why = errno;
+        close(sv[0]);
+        close(sv[1]);
+        return error_set(err, why, "worker: cannot fork");
+    }
+    if (pid == 0)
+        worker_main(guest, sv[1], null_fd);
+    close(sv[1]);
+    w->pid = pid;
+    int rc = adopt(w, sv[0], events);
+    if (rc < 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        w->pid = 0;
+        return error_set(err, -rc, "worker: cannot watch it");
+    }
+    return 0;
+}
+
+void
+worker_process_kill(struct worker_process *w)
+{
+    // No change to how a process ends that is ending already: its cause is set by then.
+    if (w->pid > 0)
+        kill(w->pid, SIGKILL);
+}
+
+void
+worker_process_stop(struct worker_process *w)
+{
+    if (w->pid <= 0)
+        return;
+    courier_fini(&w->courier);
+    struct pollfd p = {.fd = w->pid_io.fd, .events = POLLIN};
+    if (poll(&p, 1, STOP_MS) != 1)
+        kill(w->pid, SIGKILL);
+    while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    forget(w);
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The embeddable library: owns a loop, a hub and, unless the caller brings its own, an opener;
+// wires them together and adds nothing. What a connection does is channel/hub's.
+#include "lib/vmchannel.h"
+
+#include "base/log.h"
+#include "host/opener.h"
+#include "link/link.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+// Of each direction of a connection. Kept under what a guest's transmit queue holds, else a large
+// window costs more in drops than it gains.
+#define RING_BYTES    (512 * 1024)
+#define CONN_BYTES    1024 // of the tables, rounded up (design: an idle connection takes less)
+#define HALF_OPEN_MAX 1024
+
+struct vmc {
+    struct loop *loop;
+    struct hub *hub;
+    struct opener *opener;         // in-process host ends; NULL with an opener of the caller's
+    struct channel_spec *channels; // what the opener reads
+    // vmc_fd(): a timerfd in the loop's epoll makes its deadlines visible from outside.
+    struct loop_io timer_io;
+    uint64_t timer_us; // what it is set to
+};
+
+static void
+hub_wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
+{
+    struct vmc *v = ctx;
+    opener_open(v->opener, session, channel);
+}
+
+static void
+hub_wants_no_end(void *ctx, uint32_t session)
+{
+    struct vmc *v = ctx;
+    opener_cancel(v->opener, session);
+}
+
+static void
+end_opened(void *ctx, uint32_t session, int fd)
+{
+    struct vmc *v = ctx;
+    hub_opened(v->hub, session, fd);
+}
+
+static void
+end_refused(void *ctx, uint32_t session, int why)
+{
+    struct vmc *v = ctx;
+    hub_refused(v->hub, session, why);
+}
+
+static int
+start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
+{
+    struct opener_config oc = {.loop = v->loop,
+                               .guest = config->guest,
+                               .channels = v->channels,
+                               .channel_count = config->channel_count,
+                               .max_pending = config->max_conns,
+                               .events = {.on_opened = end_opened, .on_refused = end_refused},
+                               .ctx = v};
+    v->opener = opener_new(&oc, err);
+    return v->opener ? 0 : -EINVAL;
+}
+
+static int
+start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
+{
+    uint32_t a = config->channel_addr;
+    struct hub_config hc = {
+        .guest = config->guest,
+        .stack =
+            {// Locally administered, and the same for the same address after a restart.
+             .mac = {{0x52, 0x55, (uint8_t)(a >> 24), (uint8_t)(a >> 16), (uint8_t)(a >> 8),
+                      (uint8_t)a}},
+             .addr = a,
+             .guest_addr = config->guest_addr,
+             .netmask = config->netmask,
+             .mtu = config->mtu,
+             .max_conns = config->max_conns,
+             .max_half_open = config->max_conns < HALF_OPEN_MAX ? config->max_conns : HALF_OPEN_MAX,
+             .ring_bytes = RING_BYTES},
+        .opener = {.open = hub_wants_end, .cancel = hub_wants_no_end, .ctx = v}};
+    if (config->opener)
+        hc.opener = *config->opener;
+    if (getrandom(&hc.stack.secret, sizeof(hc.stack.secret), 0) != sizeof(hc.stack.secret))
+        return error_set(err, errno, "no randomness");
+    v->hub = hub_new(v->loop, &hc);
+    if (!v->hub)
+        return error_set(err, ENOMEM, "%u connections", (unsigned)config->max_conns);
+    for (size_t i = 0; i < config->channel_count; i++) {
+        const struct channel_spec *spec = &config->channels[i];
+        struct hub_channel ch = {.port = spec->port,
+                                 .max = spec->device.max,
+                                 .accept_early = spec->device.server && !spec->device.wait};
+        int rc = hub_add_channel(v->hub, &ch);
+        if (rc < 0)
+            return error_set(err, -rc, "channel %u", spec->port);
+        assert((size_t)rc == i); // the opener is asked by index of config->channels
+    }
+    return 0;
+}
+
+uint64_t
+vmc_memory_bound(uint32_t max_conns)
+{
+    return (uint64_t)max_conns * (2 * RING_BYTES + CONN_BYTES);
+}
+
+struct vmc *
+vmc_new(const struct vmc_config *config, struct error *err)
+{
+    struct vmc *v = calloc(1, sizeof(*v));
+    if (!v) {
+        error_set(err, ENOMEM, "vmchannel");
+        return NULL;
+    }
+    v->timer_io.fd = -1;
+    v->timer_us = UINT64_MAX;
+    v->loop = loop_new();
+    v->channels = calloc(config->channel_count + 1, sizeof(*v->channels));
+    if (!v->loop || !v->channels) {
+        error_set(err, errno, "event loop");
+        vmc_free(v);
+        return NULL;
+    }
+    if (config->channel_count > 0)
+        memcpy(v->channels, config->channels, config->channel_count * sizeof(*v->channels));
+    if (start_hub(v, config, err) < 0 || (!config->opener && start_opener(v, config, err) < 0)) {
+        vmc_free(v);
+        return NULL;
+    }
+    return v;
+}
+
+void
+vmc_free(struct vmc *v)
+{
+    if (!v)
+        return;
+    if (v->hub)
+        hub_free(v->hub);
+    opener_free(v->opener); // after the hub, which may still cancel what it asked for
+    if (v->timer_io.fd >= 0) {
+        loop_remove(v->loop, &v->timer_io);
+        close(v->timer_io.fd);
+    }
+    loop_free(v->loop);
+    free(v->channels);
+    free(v);
+}
+
+int
+vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd)
+{
+    const struct link_events *events = hub_link_events();
+    struct link *link = NULL;
+    switch (kind) {
+    case LINK_STREAM:
+        link = link_new_stream(v->loop, fd, events, v->hub);
+        break;
+    case LINK_TAP:
+        link = link_new_tap(v->loop, fd, events, v->hub);
+        break;
+    case LINK_PACKET:
+        link = link_new_packet(v->loop, fd, events, v->hub);
+        break;
+    case LINK_NETNS:
+        close(fd);
+        return -EINVAL;
+    }
+    if (!link)
+        return -ENOMEM;
+    hub_attach_link(v->hub, link);
+    return 0;
+}
+
+int
+vmc_attach_listener(struct vmc *v, uint16_t channel, int fd)
+{
+    return hub_attach_listener(v->hub, channel, fd);
+}
+
+void
+vmc_on_link_down(struct vmc *v, void (*on_down)(void *ctx), void *ctx)
+{
+    hub_on_link_down(v->hub, on_down, ctx);
+}
+
+void
+vmc_opened(struct vmc *v, uint32_t session, int fd)
+{
+    hub_opened(v->hub, session, fd);
+}
+
+void
+vmc_refused(struct vmc *v, uint32_t session, int why)
+{
+    hub_refused(v->hub, session, why);
+}
+
+static void
+arm_timerfd(struct vmc *v)
+{
+    uint64_t due = loop_next_deadline(v->loop);
+    if (v->timer_io.fd < 0 || due == v->timer_us)
+        return;
+    v->timer_us = due;
+    // All zero disarms, hence the nanosecond more for a deadline.
+    struct itimerspec at = {.it_value = {0}};
+    if (due != UINT64_MAX) {
+        at.it_value.tv_sec = (time_t)(due / 1000000);
+        at.it_value.tv_nsec = (long)(due % 1000000 * 1000) + 1;
+    }
+    timerfd_settime(v->timer_io.fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static void
+on_timerfd(void *ctx, unsigned events)
+{
+    struct vmc *v = ctx;
+    uint64_t expirations;
+    if (read(v->timer_io.fd, &expirations, sizeof(expirations)) > 0)
+        v->timer_us = UINT64_MAX; // spent: to be armed again even for the same deadline
+}
+
+int
+vmc_fd(struct vmc *v)
+{
+    if (v->timer_io.fd < 0) {
+        int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        if (fd < 0)
+            return -1;
+        v->timer_io = (struct loop_io){.fd = fd, .on_event = on_timerfd, .ctx = v};
+        if (loop_add(v->loop, &v->timer_io, LOOP_READ) < 0) {
+            close(fd);
+            v->timer_io.fd = -1;
+            return -1;
+        }
+        arm_timerfd(v);
+    }
+    return loop_fd(v->loop);
+}
+
+int
+vmc_dispatch(struct vmc *v)
+{
+    int rc = loop_turn(v->loop, 0);
+    arm_timerfd(v);
+    return rc;
+}
+
+struct loop *
+vmc_loop(struct vmc *v)
+{
+    return v->loop;
+}

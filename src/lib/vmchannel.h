@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// libvmchannel: one guest's channels inside the caller's process and event loop. Attach what
+// carries the guest's frames, add channels, and dispatch whenever vmc_fd() is readable.
+// Single-threaded; it never blocks, exits or raises SIGPIPE. The daemon's worker is built on it; a
+// hypervisor can be.
+#pragma once
+
+#include "base/error.h"
+#include "channel/hub.h"
+#include "link/spec.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct vmc;
+
+struct vmc_config {
+    const char *guest;     // name for log lines and identities, copied
+    uint32_t channel_addr; // host order: what the guest connects to (10.0.2.4)
+    uint32_t guest_addr;   // what DHCP leases (10.0.2.15)
+    uint32_t netmask;
+    uint16_t mtu;                        // largest IP packet without GSO, 576..65520
+    uint32_t max_conns;                  // at once
+    const struct channel_spec *channels; // copied; ports are distinct
+    size_t channel_count;
+    // Where host ends come from, asked with indices of `channels`; copied. NULL: they are opened in
+    // this process.
+    const struct hub_opener *opener;
+};
+
+// NULL with err filled: out of memory or descriptors, a server=on path that cannot be listened on.
+struct vmc *vmc_new(const struct vmc_config *config, struct error *err);
+// Bytes that max_conns connections take at most: all rings full, and the tables.
+uint64_t vmc_memory_bound(uint32_t max_conns);
+void vmc_free(struct vmc *v); // closes every connection and the link; no callbacks
+
+// Frames: the guest's link on an open descriptor (link/link.h says what each kind must be). Takes
+// ownership, also on failure. A link attached before is dropped with its connections. 0 or -errno.
+int vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd);
+// No frames: a listening TCP socket on the guest's side of the channel with that index. Takes
+// ownership, also on failure. 0 or -errno.
+int vmc_attach_listener(struct vmc *v, uint16_t channel, int fd);
+// The link broke or its peer left; its connections are closed by then. Attach the next one.
+void vmc_on_link_down(struct vmc *v, void (*on_down)(void *ctx), void *ctx);
+
+// Answers of config->opener, see hub_opened() and hub_refused().
+void vmc_opened(struct vmc *v, uint32_t session, int fd);
+void vmc_refused(struct vmc *v, uint32_t session, int why);
+
+// Readable when vmc_dispatch() has something to do, timers included. -1 when out of descriptors.
+int vmc_fd(struct vmc *v);
+// Does what is due, without waiting. 0 or -errno.
+int vmc_dispatch(struct vmc *v);
+// For a caller without a loop of its own: runs this one (loop_run, loop_stop, more to poll).
+struct loop *vmc_loop(struct vmc *v);

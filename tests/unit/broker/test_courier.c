@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The two ends of the broker's socket: order, full sockets, lost descriptors, a side that leaves.
+#include "test.h"
+
+#include "base/fdpass.h"
+#include "broker/courier.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define QUEUE 2000
+
+struct side {
+    struct courier courier;
+    uint32_t got;  // messages
+    uint32_t next; // session expected next
+    uint32_t fds;  // of them with a descriptor
+    uint32_t garbage;
+    uint32_t gone;
+};
+
+static struct loop *loop;
+static struct side broker, worker;
+
+static void
+on_message(void *ctx, const struct message *m, int fd)
+{
+    struct side *s = ctx;
+    s->got++;
+    if (m->session != 0)
+        assert_int_equal(m->session, ++s->next);
+    if (fd >= 0) {
+        s->fds++;
+        close(fd);
+    }
+}
+
+static void
+on_garbage(void *ctx)
+{
+    ((struct side *)ctx)->garbage++;
+}
+
+static void
+on_gone(void *ctx)
+{
+    ((struct side *)ctx)->gone++;
+}
+
+static const struct courier_events events = {on_message, on_garbage, on_gone};
+
+static void
+setup(void)
+{
+    int sv[2];
+    loop = loop_new();
+    memset(&broker, 0, sizeof(broker));
+    memset(&worker, 0, sizeof(worker));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv), 0);
+    struct message_limits by_broker = {.from_worker = true, .channels = 1};
+    struct message_limits by_worker = {.from_worker = false, .channels = 1};
+    assert_int_equal(
+        courier_init(&broker.courier, loop, sv[0], QUEUE, &by_broker, &events, &broker), 0);
+    assert_int_equal(
+        courier_init(&worker.courier, loop, sv[1], QUEUE, &by_worker, &events, &worker), 0);
+}
+
+static void
+teardown(void)
+{
+    courier_fini(&broker.courier);
+    courier_fini(&worker.courier);
+    loop_free(loop);
+}
+
+static void
+turns(int n)
+{
+    while (n-- > 0)
+        loop_turn(loop, 1);
+}
+
+TEST(messages_arrive_in_order_with_their_descriptors)
+{
+    setup();
+    for (uint32_t i = 1; i <= 10; i++)
+        assert_true(courier_send(&broker.courier,
+                                 &(struct message){.type = MESSAGE_OPENED, .session = i}, dup(0)));
+    assert_true(courier_send(
+        &broker.courier, &(struct message){.type = MESSAGE_REFUSED, .session = 11, .why = -1}, -1));
+    turns(3);
+    assert_int_equal(worker.got, 11);
+    assert_int_equal(worker.fds, 10);
+    assert_int_equal(worker.garbage, 0);
+    teardown();
+}
+
+TEST(what_the_socket_does_not_take_is_kept_in_order)
+{
+    setup();
+    uint32_t sent = 0;
+    while (courier_room(&broker.courier) > 0)
+        assert_true(courier_send(
+            &broker.courier,
+            &(struct message){.type = MESSAGE_REFUSED, .session = ++sent, .why = -1}, -1));
+    assert_true(sent > QUEUE);
+    assert_false(courier_send(&broker.courier,
+                              &(struct message){.type = MESSAGE_OPENED, .session = 1}, dup(0)));
+    turns(500);
+    assert_int_equal(worker.got, sent);
+    assert_int_equal(courier_room(&broker.courier), QUEUE);
+    teardown();
+}
+
+TEST(broker_reads_nothing_while_it_keeps_something)
+{
+    setup();
+    loop_remove(loop, &worker.courier.io); // a worker that never reads
+    while (courier_room(&broker.courier) == QUEUE)
+        courier_send(&broker.courier,
+                     &(struct message){.type = MESSAGE_REFUSED, .session = 1, .why = -1}, -1);
+    courier_send(&worker.courier, &(struct message){.type = MESSAGE_CANCEL, .session = 1}, -1);
+    turns(5);
+    assert_int_equal(broker.got, 0);
+    struct message m;
+    while (recv(worker.courier.io.fd, &m, sizeof(m), 0) > 0)
+        ;
+    turns(5);
+    assert_int_equal(broker.got, 1);
+    assert_int_equal(loop_add(loop, &worker.courier.io, LOOP_READ), 0);
+    teardown();
+}
+
+TEST(both_sides_full_at_once_is_no_deadlock)
+{
+    setup();
+    uint32_t from_broker = 0, from_worker = 0;
+    while (courier_room(&broker.courier) == QUEUE)
+        courier_send(
+            &broker.courier,
+            &(struct message){.type = MESSAGE_REFUSED, .session = ++from_broker, .why = -1}, -1);
+    while (courier_room(&worker.courier) == QUEUE)
+        courier_send(&worker.courier,
+                     &(struct message){.type = MESSAGE_CANCEL, .session = ++from_worker}, -1);
+    turns(200);
+    assert_int_equal(worker.got, from_broker);
+    assert_int_equal(broker.got, from_worker);
+    teardown();
+}
+
+TEST(garbage_is_counted_and_its_descriptors_closed)
+{
+    setup();
+    unsigned char bytes[5000] = {MESSAGE_READY};
+    int sock = worker.courier.io.fd;
+    int fds[FDPASS_MAX];
+    for (int i = 0; i < FDPASS_MAX; i++)
+        fds[i] = dup(0);
+    struct message ready = {.type = MESSAGE_READY};
+    struct message opened = {.type = MESSAGE_OPENED, .session = 1};
+    assert_true(fdpass_send(sock, bytes, 1, NULL, 0) > 0);
+    assert_true(fdpass_send(sock, bytes, sizeof(struct message) + 1, NULL, 0) > 0);
+    assert_true(fdpass_send(sock, bytes, sizeof(bytes), NULL, 0) > 0);
+    assert_true(fdpass_send(sock, &ready, sizeof(ready), fds, 1) > 0);
+    assert_true(fdpass_send(sock, &ready, sizeof(ready), fds, FDPASS_MAX) > 0);
+    assert_true(fdpass_send(sock, &opened, sizeof(opened), fds, 1) > 0);
+    assert_true(fdpass_send(sock, &opened, sizeof(opened), fds, 2) > 0);
+    assert_true(fdpass_send(sock, &ready, sizeof(ready), NULL, 0) > 0);
+    for (int i = 0; i < FDPASS_MAX; i++)
+        close(fds[i]);
+    turns(3);
+    assert_int_equal(broker.garbage, 7);
+    assert_int_equal(broker.got, 1); // the last one; and the test's fixture counts descriptors
+    teardown();
+}
+
+TEST(descriptor_without_room_is_a_message_without_it)
+{
+    setup();
+    struct rlimit was, now;
+    courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1}, dup(0));
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    int next = dup(0);
+    close(next);
+    now = was;
+    now.rlim_cur = (rlim_t)next;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+    turns(3);
+    setrlimit(RLIMIT_NOFILE, &was);
+    assert_int_equal(worker.got, 1);
+    assert_int_equal(worker.fds, 0);
+    assert_int_equal(worker.garbage, 0);
+    teardown();
+}
+
+TEST(end_of_the_other_side_is_told_once_after_its_last_words)
+{
+    setup();
+    courier_send(&worker.courier, &(struct message){.type = MESSAGE_READY}, -1);
+    courier_fini(&worker.courier);
+    turns(3);
+    assert_int_equal(broker.got, 1);
+    assert_int_equal(broker.gone, 1);
+    assert_false(courier_send(&broker.courier,
+                              &(struct message){.type = MESSAGE_OPENED, .session = 1}, dup(0)));
+    teardown();
+}
+
+TEST(end_of_the_other_side_with_a_queue_is_told_too)
+{
+    setup();
+    while (courier_room(&broker.courier) > QUEUE - 10)
+        courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1},
+                     dup(0));
+    courier_fini(&worker.courier);
+    turns(3);
+    assert_int_equal(broker.gone, 1);
+    teardown();
+}
+
+TEST(empty_message_counts_as_the_end)
+{
+    setup();
+    assert_int_equal(send(worker.courier.io.fd, "", 0, MSG_NOSIGNAL), 0);
+    turns(3);
+    assert_int_equal(broker.gone, 1);
+    assert_int_equal(broker.got, 0);
+    teardown();
+}
