@@ -261,6 +261,8 @@ void tcp_start_send_side(struct stack *s, struct conn *c); // ISN, our window sc
 // --- tcp_receive.c: guest -> host ----------------------------------------------------------------
 uint32_t tcp_recv_window(const struct stack *s, const struct conn *c); // bytes beyond rcv_nxt we can hold
 void stack_deliver_touched(struct stack *s);           // tcp_deliver for all that got something
+uint32_t tcp_told_window(const struct conn *c);        // bytes beyond rcv_nxt the guest may send
+uint32_t tcp_window_step(const struct stack *s, const struct conn *c); // the least gain worth telling
 void tcp_receive(struct stack *s, struct conn *c, const struct segment *seg);
 void tcp_deliver(struct stack *s, struct conn *c);     // hands this turn's bytes and the FIN over
 void tcp_window_opened(struct stack *s, struct conn *c); // after a consume: is an update due?

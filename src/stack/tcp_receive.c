@@ -12,6 +12,19 @@ tcp_recv_window(const struct stack *s, const struct conn *c)
     return s->config.ring_bytes - c->recv.used - c->pending_bytes;
 }
 
+uint32_t
+tcp_told_window(const struct conn *c)
+{
+    return seq_lt(c->rcv_nxt, c->rcv_adv) ? c->rcv_adv - c->rcv_nxt : 0;
+}
+
+uint32_t
+tcp_window_step(const struct stack *s, const struct conn *c)
+{
+    uint32_t half = s->config.ring_bytes / 2;
+    return c->mss < half ? c->mss : half;
+}
+
 bool
 tcp_recv_drained(const struct conn *c)
 {
@@ -337,13 +350,11 @@ tcp_window_opened(struct stack *s, struct conn *c)
     }
     if (c->state == TCP_DRAINING)
         conn_touch(s, c);
-    // Receiver-side silly window avoidance (RFC 9293 3.8.6.2.2), and an update early enough that the
-    // guest need not stop.
+    // An update early enough that the guest need not stop, and no earlier than worth a segment.
     uint32_t window = tcp_recv_window(s, c);
-    uint32_t told = seq_lt(c->rcv_nxt, c->rcv_adv) ? c->rcv_adv - c->rcv_nxt : 0;
+    uint32_t told = tcp_told_window(c), step = tcp_window_step(s, c);
     uint32_t gain = window > told ? window - told : 0;
-    uint32_t quarter = s->config.ring_bytes / 4;
-    if (gain >= quarter || (told < c->mss && gain >= c->mss)) {
+    if (gain >= s->config.ring_bytes / 4 || (told < step && gain >= step)) {
         c->ack_now = true;
         conn_ready(s, c);
     }

@@ -46,17 +46,24 @@ tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
     c->cwnd = TCP_IW_SEGMENTS * c->mss;
 }
 
-// The window field: rounded down to our scale, never retreating by more than that rounding.
+// The window field. The right edge stands still until it can move by a useful step (RFC 9293
+// 3.8.6.2.2: or a guest would send a byte at a time), and never retreats by more than the rounding to
+// our scale.
 static uint16_t
 window_field(const struct stack *s, struct conn *c)
 {
-    uint32_t window = tcp_recv_window(s, c);
-    if (c->abort_after_send)
-        window = 0;
+    uint32_t room = tcp_recv_window(s, c), window = room;
+    uint32_t told = tcp_told_window(c);
+    if (told < room && room - told < tcp_window_step(s, c))
+        window = told;
     uint8_t shift = c->wscale_ok ? c->rcv_wscale : 0;
-    uint32_t field = window >> shift;
+    uint32_t field = (window + (1u << shift) - 1) >> shift;
+    if (field << shift > room)
+        field = window >> shift;
     if (field > UINT16_MAX)
         field = UINT16_MAX;
+    if (c->abort_after_send)
+        field = 0;
     c->rcv_adv = c->rcv_nxt + (field << shift);
     return (uint16_t)field;
 }
