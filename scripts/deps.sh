@@ -12,8 +12,8 @@ set -eu
 
 BUILD="gcc libc6-dev meson ninja-build pkg-config scdoc"
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
-DEMO="$GUEST iproute2 procps python3 socat util-linux"
-CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping strace
+DEMO="$GUEST iproute2 python3"
+CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps strace
     python3-pytest python3-scapy"
 
 case ${1-} in
@@ -53,7 +53,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt_get() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
-        -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1 && return
+        -o Dpkg::Options::=--force-unsafe-io -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1 && return
     tail -n 20 "$log" >&2
     echo "deps.sh: apt-get $1 failed" >&2
     return 1
