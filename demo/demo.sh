@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Shows vmchannel at work: a program on the host that knows only a Unix socket converses with (a) a
-# process in a network namespace and (b) a Linux guest in QEMU, both of which know only TCP. Installs
-# and builds nothing (`make demo` does, then calls this), and leaves nothing behind.
+# process in a network namespace and (b) a Linux guest in QEMU, both of which know only TCP. It
+# installs and builds nothing (`make demo` does, then calls this), and leaves nothing behind.
 #
 #   demo.sh [BUILD_DIR]      default: build
 set -eu

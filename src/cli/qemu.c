@@ -77,29 +77,46 @@ format(const char *fmt, ...)
     return text;
 }
 
-// argv with the NIC behind it. Behind, so that the user's own devices keep their slots and MACs.
-static char **
-add_nic(char **argv, const char *nic_text, int link_fd)
+// What is executed: the user's words and ours behind them. Behind, so that the user's own devices
+// keep their slots and MACs.
+struct qemu_command {
+    char **argv;
+    char *netdev, *device; // in argv
+};
+
+static struct qemu_command
+make_command(char **argv, const char *nic_text, int link_fd)
 {
     struct nic nic = find_nic(nic_text);
+    struct qemu_command c;
     size_t count = 0, model_len = strcspn(nic_text, ",");
     while (argv[count])
         count++;
-    char **out = calloc(count + 7, sizeof(*out));
-    if (!out)
+    c.argv = calloc(count + 7, sizeof(*c.argv));
+    if (!c.argv)
         die_errno(ENOMEM, "command line");
-    memcpy(out, argv, count * sizeof(*out));
+    c.netdev = format("stream,id=" NETDEV_ID ",addr.type=fd,addr.str=%d", link_fd);
+    c.device = format("%.*s,netdev=" NETDEV_ID "%s%s%s", (int)model_len, nic_text,
+                      *nic.options ? "," : "", nic.options, nic_text + model_len);
 
-    out[count++] = "-netdev";
-    out[count++] = format("stream,id=" NETDEV_ID ",addr.type=fd,addr.str=%d", link_fd);
+    memcpy(c.argv, argv, count * sizeof(*c.argv));
+    c.argv[count++] = (char *)"-netdev";
+    c.argv[count++] = c.netdev;
     if (nic.controller) {
-        out[count++] = "-device";
-        out[count++] = format("%s", nic.controller);
+        c.argv[count++] = (char *)"-device";
+        c.argv[count++] = (char *)nic.controller;
     }
-    out[count++] = "-device";
-    out[count++] = format("%.*s,netdev=" NETDEV_ID "%s%s%s", (int)model_len, nic_text,
-                          *nic.options ? "," : "", nic.options, nic_text + model_len);
-    return out;
+    c.argv[count++] = (char *)"-device";
+    c.argv[count++] = c.device;
+    return c;
+}
+
+static void
+free_command(struct qemu_command *c)
+{
+    free(c->netdev);
+    free(c->device);
+    free(c->argv);
 }
 
 static int
@@ -151,12 +168,13 @@ start_qemu(const struct guest_config *guest, const char *nic, char **argv)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
         die_errno(errno, "socketpair");
     int status_fd = start_broker(guest, link[0], link[1]);
-    argv = add_nic(argv, nic, link[0]);
+    struct qemu_command c = make_command(argv, nic, link[0]);
     fcntl(link[0], F_SETFD, 0);
-    execvp(argv[0], argv);
+    execvp(c.argv[0], c.argv);
 
     int status = exec_failure_status(errno);
     log_error("%s: %s", argv[0], strerror(errno));
+    free_command(&c);
     close(link[0]);
     while (read(status_fd, &end, 1) > 0) // the broker cleans up
         ;

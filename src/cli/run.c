@@ -6,10 +6,11 @@
 //   broker   stays in the caller's namespaces and serves the link
 //
 // In this order: the child is in its namespaces and the link is ours; the parent and what it forks
-// from then on are closed to ptrace(2), as COMMAND runs under the same uid; the broker is ready;
-// only then is COMMAND executed. It starts with no capability over anything outside of its
-// namespaces, and cannot set itself back: they belong to a user namespace that is not its own. The
-// child dies with the parent (PR_SET_PDEATHSIG), the broker when the pipe from the parent closes.
+// from then on are closed to ptrace(2), as COMMAND runs under the same uid (across user namespaces
+// the kernel refuses it anyway; this is the second lock); the broker is ready; only then is COMMAND
+// executed. It starts with no capability over anything outside of its namespaces, and cannot set
+// itself back: they belong to a user namespace that is not its own. The child dies with the parent
+// (PR_SET_PDEATHSIG), the broker when the pipe from the parent closes.
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "cli/broker_process.h"
@@ -238,6 +239,8 @@ run(const struct guest_config *guest, enum run_link link, char **command)
         die_errno(errno, "socketpair");
     signal(SIGCHLD, SIG_DFL); // ignored by our caller, it would eat COMMAND's exit status
     signals_block(&mask);
+    // What COMMAND leaves behind becomes ours, to be ended with the network it was in.
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     pid_t child = fork();
     if (child < 0)
         die_errno(errno, "fork");
@@ -256,9 +259,10 @@ run(const struct guest_config *guest, enum run_link link, char **command)
     int status = execute_command(sock[0], child);
     close(sock[0]);
     if (status == 0)
-        status = signals_supervise(child);
+        status = signals_supervise(child, broker);
     close(stop_fd);
     signals_reap(broker);
+    signals_kill_children();
     return status;
 }
 

@@ -8,6 +8,8 @@
 #include "cli/signals.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +85,9 @@ serve_main(const struct command *self, char **argv)
     if (link_spec_parse(s.link, &config.link, &err) < 0)
         die_usage("%s", err.text);
     settings_need_channel(&s, self);
+    // Before anything of ours can have that number.
+    if (config.link.fd >= 0 && fcntl(config.link.fd, F_SETFD, FD_CLOEXEC) < 0)
+        die_errno(errno, s.link);
 
     int rc = EXIT_SUCCESS;
     if (s.dry_run) {

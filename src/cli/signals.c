@@ -8,12 +8,15 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define REAP_TIMEOUT_S 3
+#define POLL_MS         50
+#define REAP_TIMEOUT_MS 3000
+#define KILL_TIMEOUT_MS 1000
 
 int
 signals_stop_fd(void)
@@ -59,7 +62,7 @@ broker_ended(const siginfo_t *si)
 
 // Looks at every child that changed. The exit status once `command` has ended, else -1.
 static int
-reap_changed(pid_t command)
+reap_changed(pid_t command, pid_t broker)
 {
     for (;;) {
         siginfo_t si = {.si_pid = 0};
@@ -68,7 +71,7 @@ reap_changed(pid_t command)
         bool ended =
             si.si_code == CLD_EXITED || si.si_code == CLD_KILLED || si.si_code == CLD_DUMPED;
         if (si.si_pid != command) {
-            if (ended)
+            if (ended && si.si_pid == broker)
                 broker_ended(&si);
             continue;
         }
@@ -84,7 +87,7 @@ reap_changed(pid_t command)
 }
 
 int
-signals_supervise(pid_t command)
+signals_supervise(pid_t command, pid_t broker)
 {
     sigset_t set;
     forwarded_set(&set);
@@ -92,13 +95,13 @@ signals_supervise(pid_t command)
     if (fd < 0)
         die_errno(errno, "signalfd");
 
-    int status = reap_changed(command);
+    int status = reap_changed(command, broker);
     while (status < 0) {
         struct signalfd_siginfo si;
         if (read(fd, &si, sizeof(si)) != sizeof(si))
             continue;
         if (si.ssi_signo == SIGCHLD)
-            status = reap_changed(command);
+            status = reap_changed(command, broker);
         else if (si.ssi_code != SI_KERNEL) // the terminal told our process group, COMMAND included
             kill(command, (int)si.ssi_signo);
     }
@@ -106,18 +109,54 @@ signals_supervise(pid_t command)
     return status;
 }
 
-void
-signals_reap(pid_t child)
+static void
+wait_for_sigchld(void)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    for (int i = 0; i < REAP_TIMEOUT_S * 10; i++) {
+    sigtimedwait(&set, NULL, &(struct timespec){.tv_nsec = POLL_MS * 1000 * 1000});
+}
+
+void
+signals_reap(pid_t child)
+{
+    for (int ms = 0; ms < REAP_TIMEOUT_MS; ms += POLL_MS) {
         if (waitpid(child, NULL, WNOHANG) != 0)
             return;
-        sigtimedwait(&set, NULL, &(struct timespec){.tv_nsec = 100 * 1000 * 1000});
+        wait_for_sigchld();
     }
     log_error("broker: did not end, killed");
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
+}
+
+static void
+kill_current_children(void)
+{
+    char path[64];
+    int pid;
+    // The one place where the kernel lists them (proc(5)).
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return;
+    while (fscanf(f, "%d", &pid) == 1)
+        kill(pid, SIGKILL);
+    fclose(f);
+}
+
+void
+signals_kill_children(void)
+{
+    // Bounded: a set-uid child of an ordinary user cannot be killed.
+    for (int ms = 0; ms < KILL_TIMEOUT_MS; ms += POLL_MS) {
+        pid_t pid;
+        kill_current_children();
+        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+            ;
+        if (pid < 0) // ECHILD
+            return;
+        wait_for_sigchld();
+    }
 }

@@ -14,10 +14,13 @@ int signals_stop_fd(void);
 void signals_block(sigset_t *old);
 
 // Waits for `command`, a child, and meanwhile passes on to it what signals_block() holds back.
-// Stops with it when it is stopped by its terminal. Any other child is the broker, whose end is
-// logged. Gives COMMAND's exit status, or 128 plus the signal that killed it.
-int signals_supervise(pid_t command);
+// Stops with it when it is stopped by its terminal. An end of `broker`, another child, is logged;
+// others are reaped. Gives COMMAND's exit status, or 128 plus the signal that killed it.
+int signals_supervise(pid_t command, pid_t broker);
 
 // Reaps `child`, which was told to end; kills it when it has not done so in a few seconds. SIGCHLD
-// must be blocked.
+// must be blocked, as for the next one.
 void signals_reap(pid_t child);
+
+// Kills and reaps every child there is, and what becomes a child by that (PR_SET_CHILD_SUBREAPER).
+void signals_kill_children(void);
