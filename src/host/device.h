@@ -9,23 +9,48 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DEVICE_PATH_MAX 107 // sun_path without its NUL (unix(7))
-#define DEVICE_NAME_MAX 63
+#define DEVICE_UNIX_PATH_MAX 107 // sun_path without its NUL (unix(7))
+#define DEVICE_TEXT_MAX      1023
+#define DEVICE_NAME_MAX      63
 
 enum device_kind {
-    DEVICE_UNIX, // unix:PATH[,server][,wait][,reconnect=S][,abstract][,tight]
+    DEVICE_UNIX,      // unix:PATH
+    DEVICE_TCP,       // tcp:[HOST]:PORT
+    DEVICE_TELNET,    // telnet:[HOST]:PORT
+    DEVICE_WEBSOCKET, // websocket:[HOST]:PORT, server only
+    DEVICE_UDP,       // udp:[RHOST]:RPORT[@[LHOST]:LPORT]
+    DEVICE_PTY,       // pty[:LINK]
+    DEVICE_FILE,      // file:PATH
+    DEVICE_PIPE,      // pipe:PATH
+    DEVICE_STDIO,     // stdio
+    DEVICE_TTY,       // /dev/ttyS0, /dev/..., serial:PATH
+    DEVICE_NULL,      // null
+    DEVICE_CMD,       // cmd:COMMAND
+    DEVICE_VSOCK,     // vsock:CID:PORT
+};
+
+struct device_addr {
+    char host[256]; // "" when left out; [v6] without its brackets
+    char port[32];  // number or service name; "" when left out (udp's local side)
 };
 
 struct device {
     enum device_kind kind;
-    char path[DEVICE_PATH_MAX + 1];
-    bool server;   // we listen, the host program connects
-    bool wait;     // server: hold the guest's connect until a host client is there (default on)
-    bool abstract; // abstract Unix name
-    bool tight;    // abstract: name without trailing zeros (default on)
-    uint32_t reconnect_s;           // client: retry every S seconds instead of refusing; 0: refuse
-    uint32_t max;                   // max=: connections at once; 0: no limit of its own
-    char name[DEVICE_NAME_MAX + 1]; // name=; "" when not given
+    char path[DEVICE_TEXT_MAX + 1]; // unix, file, pipe, tty; pty: the symbolic link or ""; cmd: the command
+    struct device_addr remote;      // tcp, telnet, websocket (with server: what we listen on), udp
+    struct device_addr local;       // udp
+    uint32_t vsock_cid, vsock_port;
+    bool server;    // we listen, the host program connects
+    bool wait;      // server: hold the guest's connect until a host client is there (default on)
+    bool nodelay;   // tcp: TCP_NODELAY
+    bool abstract;  // unix: abstract name
+    bool tight;     // unix: abstract name without trailing zeros (default on)
+    bool append;    // file
+    uint32_t reconnect_s; // client: retry every S seconds instead of refusing; 0: refuse
+    uint32_t max;         // max=: connections at once; 0: no limit of its own
+    char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given
+    char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends is also written there; "": no
+    bool logappend;
 };
 
 struct channel_spec {
@@ -34,7 +59,12 @@ struct channel_spec {
     char text[256]; // the device as it was written, for log lines (cut if longer)
 };
 
+// A device that is one thing: opened at start, serves one guest connection at a time.
+bool device_is_exclusive(enum device_kind kind);
+// Whether a guest may be answered before the host end is there (server=on,wait=off).
+bool device_accepts_early(const struct device *dev);
+
 // Each: 0, or -EINVAL with err naming the thing, the reason and what is accepted.
 int device_parse(const char *text, struct device *out, struct error *err);
-// "PORT:DEVICE".
+// "PORT:DEVICE"; ranges "FIRST-LAST:DEVICE" with %p are config/guest_config's to expand.
 int channel_spec_parse(const char *text, struct channel_spec *out, struct error *err);
