@@ -44,9 +44,9 @@ set_path(struct device *dev, const struct option *opt, struct error *err)
     size_t len = strlen(opt->value);
     if (len == 0)
         return error_set(err, 0, "unix: empty path (accepted: " UNIX_FORM ")");
-    if (len > DEVICE_PATH_MAX)
+    if (len > DEVICE_UNIX_PATH_MAX)
         return error_set(err, 0, "unix:%s: path of %zu bytes, a unix socket takes at most %d",
-                         opt->value, len, DEVICE_PATH_MAX);
+                         opt->value, len, DEVICE_UNIX_PATH_MAX);
     memcpy(dev->path, opt->value, len + 1);
     return 0;
 }

@@ -48,7 +48,7 @@ assert_fails(const struct device *dev, int why, const char *text)
     struct error err = {{0}};
     char whole[256];
     assert_int_equal(unix_end_connect(dev, "vmchannel/t/600/1", &err), -why);
-    snprintf(whole, sizeof(whole), "unix:%s: %s", dev->path, text);
+    snprintf(whole, sizeof(whole), "unix:%.107s: %s", dev->path, text);
     assert_string_equal(err.text, whole);
 }
 
@@ -173,8 +173,8 @@ TEST(longest_path_and_abstract_names_connect)
     make_dir();
     struct device dev = device_at("s");
     size_t len = strlen(dev.path);
-    memset(dev.path + len, 's', DEVICE_PATH_MAX - len);
-    dev.path[DEVICE_PATH_MAX] = '\0';
+    memset(dev.path + len, 's', DEVICE_UNIX_PATH_MAX - len);
+    dev.path[DEVICE_UNIX_PATH_MAX] = '\0';
     for (int i = 0; i < 3; i++) {
         dev.abstract = i > 0;
         dev.tight = i < 2;
