@@ -59,9 +59,39 @@ set_key(struct option *opt, const char *key, size_t len, struct error *err)
     if (len == 0)
         return error_set(err, 0, "option without a name: '=%.64s'", opt->value);
     if (len >= sizeof(opt->key))
-        return error_set(err, 0, "unknown option '%.*s'", (int)len, key);
+        return error_set(err, 0, "unknown option '%.*s'", (int)(len < 64 ? len : 64), key);
     memcpy(opt->key, key, len);
     return 0;
+}
+
+// Reads the value at `text`, of the piece that begins at `piece`, into out->value. *end is then the
+// comma behind it, or the end of the text.
+static int
+read_value(const char *piece, const char *text, struct option *out, const char **end,
+           struct error *err)
+{
+    *end = unescape(text, out->value, sizeof(out->value));
+    if (*end == NULL)
+        return error_set(err, 0, "option longer than %zu bytes: '%.64s...'", sizeof(out->value) - 1,
+                         piece);
+    if ((*end)[0] == ',' && (*end)[1] == '\0')
+        return error_set(err, 0, "nothing follows the last comma: '%.64s'", piece);
+    return 0;
+}
+
+int
+options_first(struct options *o, struct option *out, struct error *err)
+{
+    const char *end;
+    *out = (struct option){.bare = true};
+    if (o->rest == NULL)
+        return 1;
+    int ret = read_value(o->rest, o->rest, out, &end, err);
+    if (ret < 0)
+        return ret;
+    o->rest = end[0] == ',' ? end + 1 : NULL;
+    o->first = false;
+    return 1;
 }
 
 int
@@ -73,15 +103,11 @@ options_next(struct options *o, struct option *out, struct error *err)
     bool first = o->first;
     const char *piece = o->rest;
     const char *equals = find_equals(piece, first);
+    const char *end;
     *out = (struct option){.bare = equals == NULL};
-    const char *end = unescape(equals == NULL ? piece : equals + 1, out->value, sizeof(out->value));
-    if (end == NULL)
-        return error_set(err, 0, "option longer than %zu bytes: '%.64s...'", sizeof(out->value) - 1,
-                         piece);
-    if (end[0] == ',' && end[1] == '\0')
-        return error_set(err, 0, "nothing follows the last comma: '%.64s'", piece);
-
-    int ret = 0;
+    int ret = read_value(piece, equals == NULL ? piece : equals + 1, out, &end, err);
+    if (ret < 0)
+        return ret;
     if (equals != NULL) {
         ret = set_key(out, piece, (size_t)(equals - piece), err);
     } else if (!first) {
@@ -126,7 +152,7 @@ option_bool(const struct option *opt, bool *out, struct error *err)
 
     bool value = is_one_of(opt->value, yes);
     if (!value && !is_one_of(opt->value, no))
-        return error_set(err, 0, "option %s: '%s' is not on or off", opt->key, opt->value);
+        return error_set(err, 0, "option %s: '%.64s' is not on or off", opt->key, opt->value);
     *out = value;
     return 0;
 }
@@ -143,7 +169,7 @@ option_uint(const struct option *opt, uint32_t min, uint32_t max, uint32_t *out,
         ok = value <= max;
     }
     if (!ok || value < min)
-        return error_set(err, 0, "option %s: '%s' is not a number from %u to %u", opt->key,
+        return error_set(err, 0, "option %s: '%.64s' is not a number from %u to %u", opt->key,
                          opt->bare ? "" : opt->value, min, max);
     *out = (uint32_t)value;
     return 0;
@@ -156,7 +182,7 @@ option_string(const struct option *opt, char *out, size_t out_size, struct error
         return error_set(err, 0, "option %s: needs a value", opt->key);
     size_t len = strlen(opt->value);
     if (len >= out_size)
-        return error_set(err, 0, "option %s: '%s' is longer than %zu bytes", opt->key, opt->value,
+        return error_set(err, 0, "option %s: '%.64s' is longer than %zu bytes", opt->key, opt->value,
                          out_size - 1);
     memcpy(out, opt->value, len + 1);
     return 0;
@@ -165,6 +191,6 @@ option_string(const struct option *opt, char *out, size_t out_size, struct error
 int
 option_unknown(const struct option *opt, const char *thing, const char *accepted, struct error *err)
 {
-    return error_set(err, 0, "%s: unknown option '%s' (accepted: %s)", thing,
+    return error_set(err, 0, "%s: unknown option '%.64s' (accepted: %s)", thing,
                      opt->key[0] != '\0' ? opt->key : opt->value, accepted);
 }

@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 struct option {
-    char key[32];    // "" for the first, bare piece
-    char value[512]; // unescaped; for a bare key: "on", for "noKEY" (known key): "off"
-    bool bare;       // written without "="
+    char key[32];     // "" for the first, bare piece
+    char value[1024]; // unescaped; for a bare key: "on", for "noKEY" (known key): "off"
+    bool bare;        // written without "="
 };
 
 struct options {
@@ -26,6 +26,9 @@ struct options options_of(const char *text);
 // A first piece without "=" is given as key "" and its text as value; so is one where what stands
 // before the "=" cannot be a key (letters, digits, "-", "_", "."), as in "/run/a=b".
 int options_next(struct options *o, struct option *out, struct error *err);
+// The first piece whole, whatever "=" is in it, as key "": 1 (with an empty value when there is no
+// piece), or -EINVAL as above.
+int options_first(struct options *o, struct option *out, struct error *err);
 // Splits key "nowait"/"wait" style short forms: true if opt is `key`, `key=...` or (bare) `nokey`,
 // which is turned into key/"off".
 bool option_is(struct option *opt, const char *key);

@@ -12,6 +12,7 @@
 #define DEVICE_UNIX_PATH_MAX 107 // sun_path without its NUL (unix(7))
 #define DEVICE_TEXT_MAX      1023
 #define DEVICE_NAME_MAX      63
+#define CHARDEV_ID_MAX       63
 
 enum device_kind {
     DEVICE_UNIX,      // unix:PATH
@@ -43,14 +44,24 @@ struct device {
     bool server;    // we listen, the host program connects
     bool wait;      // server: hold the guest's connect until a host client is there (default on)
     bool nodelay;   // tcp: TCP_NODELAY
+    bool telnet;    // the stream is telnet's: always with DEVICE_TELNET, else unix:PATH,telnet=on
+    bool websocket; // the same of WebSocket; never both, and never without server
+    bool ipv4;      // tcp, udp: addresses that may be used (default both; never neither)
+    bool ipv6;
     bool abstract;  // unix: abstract name
     bool tight;     // unix: abstract name without trailing zeros (default on)
     bool append;    // file
+    bool signal;    // stdio: Ctrl-C on our terminal still raises SIGINT (default on)
     uint32_t reconnect_s; // client: retry every S seconds instead of refusing; 0: refuse
-    uint32_t max;         // max=: connections at once; 0: no limit of its own
+    uint32_t max;         // max=: connections at once; 0: no limit of its own; 1 when exclusive
     char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given
     char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends is also written there; "": no
     bool logappend;
+};
+
+struct chardev_spec { // -chardev BACKEND,id=ID,...
+    char id[CHARDEV_ID_MAX + 1];
+    struct device device;
 };
 
 struct channel_spec {
@@ -64,7 +75,20 @@ bool device_is_exclusive(enum device_kind kind);
 // Whether a guest may be answered before the host end is there (server=on,wait=off).
 bool device_accepts_early(const struct device *dev);
 
+const char *device_kind_name(enum device_kind kind); // the word it begins with: "unix", "udp", ...
+// What the device is and does, for people: "unix socket /p, connected to for each guest connection".
+// Cut where out ends.
+void device_describe(const struct device *dev, char *out, size_t out_size);
+
 // Each: 0, or -EINVAL with err naming the thing, the reason and what is accepted.
+// device_parse refuses "chardev:ID": config/guest_config knows those.
 int device_parse(const char *text, struct device *out, struct error *err);
+// QEMU's -chardev.
+int chardev_parse(const char *text, struct chardev_spec *out, struct error *err);
+// The id in the text of a -chardev, however wrong the rest: true, or false when there is none.
+bool chardev_find_id(const char *text, char id[CHARDEV_ID_MAX + 1]);
+bool chardev_id_is_valid(const char *id);
+// Decimal digits alone, 1 to 65535.
+bool channel_port_parse(const char *text, size_t len, uint16_t *out);
 // "PORT:DEVICE"; ranges "FIRST-LAST:DEVICE" with %p are config/guest_config's to expand.
 int channel_spec_parse(const char *text, struct channel_spec *out, struct error *err);

@@ -88,6 +88,23 @@ TEST(a_first_piece_with_an_equals_sign_in_a_path_is_a_path)
     expect_end();
 }
 
+TEST(a_first_piece_can_be_taken_whole)
+{
+    opts = options_of("a=b,,c,server");
+    assert_int_equal(options_first(&opts, &opt, &err), 1);
+    assert_string_equal(opt.key, "");
+    assert_string_equal(opt.value, "a=b,c");
+    expect_next("server", "on", true);
+    expect_end();
+    opts = options_of("");
+    assert_int_equal(options_first(&opts, &opt, &err), 1);
+    assert_string_equal(opt.value, "");
+    expect_end();
+    opts = options_of("a,");
+    assert_int_equal(options_first(&opts, &opt, &err), -EINVAL);
+    assert_string_equal(err.text, "nothing follows the last comma: 'a,'");
+}
+
 static void
 expect_error(const char *text, int pieces_before, const char *message)
 {
@@ -111,20 +128,20 @@ TEST(what_is_not_well_formed_is_named)
                  "unknown option 'abcdefghijklmnopqrstuvwxyzabcdef'");
 }
 
-TEST(a_value_of_511_bytes_fits_and_one_of_512_does_not)
+TEST(a_value_of_1023_bytes_fits_and_one_of_1024_does_not)
 {
-    char text[600];
+    char text[1100];
 
     memset(text, 'x', sizeof(text));
-    text[511] = '\0';
+    text[1023] = '\0';
     opts = options_of(text);
     expect_next("", text, true);
     expect_end();
-    text[511] = 'x';
-    text[512] = '\0';
+    text[1023] = 'x';
+    text[1024] = '\0';
     opts = options_of(text);
     assert_int_equal(options_next(&opts, &opt, &err), -EINVAL);
-    assert_non_null(strstr(err.text, "longer than 511 bytes"));
+    assert_non_null(strstr(err.text, "longer than 1023 bytes"));
     memcpy(text, "name=", 5);
     memset(text + 5, ',', 2 * 255); // 255 commas
     text[5 + 2 * 255] = '\0';
