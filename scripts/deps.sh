@@ -10,11 +10,11 @@
 # what is missing will be named by whatever needs it.
 set -eu
 
-BUILD="gcc libc6-dev meson ninja-build pkg-config scdoc"
+BUILD="gcc libc6-dev meson ninja-build nettle-dev pkg-config scdoc"
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
 CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps strace
-    python3-pytest python3-scapy"
+    python3-pytest python3-scapy python3-websockets"
 
 case ${1-} in
 build) wanted="$BUILD" ;;

@@ -34,6 +34,7 @@ HEADERS = [
     (r"sys/epoll\.h", ["loop/"], "only loop/ sees epoll"),
     (r"libxml2?/.*", ["config/domain_xml.c"], "only config/domain_xml.c sees libxml2"),
     (r"jansson.*", ["control/"], "only control/ sees jansson"),
+    (r"nettle/.*", ["host/http_upgrade.c"], "only host/http_upgrade.c sees nettle"),
 ]
 
 # Calls with few homes. A home is a folder, or a file with the reason why it is one.
@@ -201,6 +202,7 @@ SELF_TEST = [
     ("src/loop/a.c", "#include <sys/epoll.h>", None),
     ("src/config/a.c", "#include <libxml/tree.h>", "only config/domain_xml.c"),
     ("src/broker/a.c", "#include <jansson.h>", "only control/ sees jansson"),
+    ("src/host/a.c", "#include <nettle/sha1.h>", "only host/http_upgrade.c sees nettle"),
     ("src/host/a.c", "int f(void) { exit(1); }", "calls exit: only cli/ exits"),
     ("src/broker/a.c", "int f(void) { _exit(1); }", None),
     ("src/broker/a.c", "int f(void) { abort(); }", "calls abort"),
