@@ -28,6 +28,12 @@ set_channel(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_chardev(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_add_chardev(&s->guest, value, err);
+}
+
+static int
 set_link(struct settings *s, const char *value, struct error *err)
 {
     s->link = value;
@@ -88,11 +94,21 @@ set_quiet(struct settings *s, const char *value, struct error *err)
 
 #define EVERY_COMMAND (COMMAND_SERVE | COMMAND_RUN | COMMAND_QEMU)
 
+enum { // those that are found among QEMU's own
+    OPTION_VMCHANNEL,
+    OPTION_CHARDEV,
+};
+
 static const struct cli_option options[] = {
-    {"-vmchannel", NULL, "PORT:DEVICE",
-     "join the guest's TCP port PORT to DEVICE on the host, as in\n"
-     "600:unix:/some/path (repeatable)",
-     EVERY_COMMAND, set_channel},
+    [OPTION_VMCHANNEL] = {"-vmchannel", NULL, "PORT:DEVICE",
+                          "join the guest's TCP port PORT to DEVICE on the host, as in\n"
+                          "600:unix:/some/path (repeatable); PORT may be a range, with\n"
+                          "%p in DEVICE, as in 1000-1999:unix:/run/%p.sock",
+                          EVERY_COMMAND, set_channel},
+    [OPTION_CHARDEV] = {"-chardev", NULL, "BACKEND,id=ID[,OPTION...]",
+                        "declare the device of PORT:chardev:ID, as QEMU's -chardev\n"
+                        "does (repeatable)",
+                        EVERY_COMMAND, set_chardev},
     {"--link", NULL, "LINK",
      "what carries the guest's network:\n"
      "  stream,path=PATH|addr=HOST:PORT|fd=N[,server=on|off]\n"
@@ -233,28 +249,61 @@ settings_parse(struct settings *s, const struct command *command, char **argv)
     return argv;
 }
 
+// Applies what is at argv[0] when it is this option; gives the words taken, 0 when it is another.
+static int
+apply_if(struct settings *s, const struct cli_option *o, char **argv)
+{
+    const char *text = option_text(argv[0]);
+    return text && spelled(o->spelling, text, strcspn(text, "=")) ? apply(s, o, argv) : 0;
+}
+
+// The same for a -chardev as QEMU writes it, that a channel refers to: others are QEMU's.
+static int
+apply_if_referred(struct settings *s, char **argv)
+{
+    const struct cli_option *o = &options[OPTION_CHARDEV];
+    const char *text = option_text(argv[0]);
+    char id[CHARDEV_ID_MAX + 1];
+    if (!text || strcmp(text, option_text(o->spelling)) != 0 || !argv[1])
+        return 0;
+    if (!chardev_find_id(argv[1], id) || !guest_config_refers_to_chardev(&s->guest, id))
+        return 0;
+    return apply(s, o, argv);
+}
+
 void
 settings_take_channels(struct settings *s, char **argv)
 {
-    const struct cli_option *channel = &options[0];
-    char **kept = argv;
-    while (*argv) {
-        const char *text = option_text(*argv);
-        if (text && spelled(channel->spelling, text, strcspn(text, "=")))
-            argv += apply(s, channel, argv);
+    char **from = argv, **kept = argv;
+    int taken;
+    while (*from) {
+        if ((taken = apply_if(s, &options[OPTION_VMCHANNEL], from)) > 0)
+            from += taken;
         else
-            *kept++ = *argv++;
+            *kept++ = *from++;
+    }
+    *kept = NULL;
+    // Now that all references are known.
+    from = kept = argv;
+    while (*from) {
+        if ((taken = apply_if_referred(s, from)) > 0)
+            from += taken;
+        else
+            *kept++ = *from++;
     }
     *kept = NULL;
 }
 
 void
-settings_need_channel(const struct settings *s, const struct command *command)
+settings_need_channel(struct settings *s, const struct command *command)
 {
+    struct error err;
     if (s->guest.channel_count == 0)
         die_usage("%s: no channel given (accepted: -vmchannel PORT:DEVICE, as in "
                   "-vmchannel 600:unix:/some/path)",
                   command->name);
+    if (guest_config_finish(&s->guest, &err) < 0)
+        die_usage("%s", err.text);
 }
 
 void

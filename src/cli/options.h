@@ -11,7 +11,7 @@
 
 // What the options said. Strings are argv's.
 struct settings {
-    struct guest_config guest; // -vmchannel, --name, --net, --mtu, --max-connections
+    struct guest_config guest; // -vmchannel, -chardev, --name, --net, --mtu, --max-connections
     const char *link;          // --link as written; NULL when not given
     const char *nic;           // --nic as written; NULL when not given
     int verbosity;             // --quiet: -1; else the number of --verbose
@@ -23,11 +23,11 @@ void settings_fini(struct settings *s);
 // Reads the options in front of argv, up to "--" (which is passed over) or the first word that is
 // none; gives the rest. Exits on a usage error, and after --help.
 char **settings_parse(struct settings *s, const struct command *command, char **argv);
-// Takes every -vmchannel out of argv, wherever it stands; other words keep their order. Exits on a
-// usage error.
+// Takes out of argv every -vmchannel, wherever it stands, and every -chardev that one of them refers
+// to; other words keep their order. Exits on a usage error.
 void settings_take_channels(struct settings *s, char **argv);
-// Exits (usage) when no channel was given.
-void settings_need_channel(const struct settings *s, const struct command *command);
+// After the last option: exits (usage) when no channel was given, or one has no device.
+void settings_need_channel(struct settings *s, const struct command *command);
 // Sets the log level: `quiet_level` plus one for each --verbose; errors alone with --quiet.
 void settings_apply_verbosity(const struct settings *s, int quiet_level);
 

@@ -26,12 +26,9 @@ addr_text(uint32_t addr, char out[INET_ADDRSTRLEN])
 static void
 print_channel(const struct channel_spec *c)
 {
-    const char *how = "connected to for each guest connection";
-    if (c->device.server && c->device.wait)
-        how = "listened on, the guest's connect waits for a client";
-    else if (c->device.server)
-        how = "listened on, the guest connects at once";
-    printf("channel:  %u is %s (%s)\n", c->port, c->text, how);
+    char what[4096];
+    device_describe(&c->device, what, sizeof(what));
+    printf("channel:  %u is %s (%s)\n", c->port, c->text, what);
 }
 
 static void

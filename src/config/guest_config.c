@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One guest's configuration from its command-line values, each checked as it is added. The device
-// grammar is host/device's; nothing is opened here.
+// One guest's configuration from its command-line values, each checked as it is added, but for the
+// channels: those are channels.c's. Nothing is opened here.
 #include "config/guest_config.h"
 
 #include "base/options.h"
@@ -55,31 +55,11 @@ void
 guest_config_fini(struct guest_config *c)
 {
     free(c->channels);
+    free(c->chardevs);
     c->channels = NULL;
+    c->chardevs = NULL;
     c->channel_count = 0;
-}
-
-int
-guest_config_add_channel(struct guest_config *c, const char *text, struct error *err)
-{
-    struct channel_spec spec;
-    int rc = channel_spec_parse(text, &spec, err);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < c->channel_count; i++)
-        if (c->channels[i].port == spec.port)
-            return error_set(err, 0, "channel %u: port given twice ('%s' and '%s')", spec.port,
-                             c->channels[i].text, spec.text);
-    if (c->channel_count == GUEST_CHANNELS_MAX)
-        return error_set(err, 0, "channel %u: at most %d channels are accepted", spec.port,
-                         GUEST_CHANNELS_MAX);
-    struct channel_spec *grown =
-        realloc(c->channels, (c->channel_count + 1) * sizeof(*c->channels));
-    if (!grown)
-        return error_set(err, ENOMEM, "channel %u", spec.port);
-    c->channels = grown;
-    c->channels[c->channel_count++] = spec;
-    return 0;
+    c->chardev_count = 0;
 }
 
 // What inet_pton would let through but no guest could use.

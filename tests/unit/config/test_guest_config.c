@@ -36,52 +36,6 @@ TEST(defaults_are_the_documented_ones)
     guest_config_fini(&c);
 }
 
-TEST(channels_are_kept_in_order)
-{
-    struct guest_config c;
-    guest_config_init(&c);
-    assert_int_equal(guest_config_add_channel(&c, "600:unix:/a", NULL), 0);
-    assert_int_equal(guest_config_add_channel(&c, "601:unix:/b,server,nowait", NULL), 0);
-    assert_int_equal(c.channel_count, 2);
-    assert_int_equal(c.channels[0].port, 600);
-    assert_string_equal(c.channels[1].device.path, "/b");
-    guest_config_fini(&c);
-    assert_int_equal(c.channel_count, 0);
-}
-
-TEST(port_given_twice_is_refused)
-{
-    struct guest_config c;
-    struct error err = {{0}};
-    guest_config_init(&c);
-    assert_int_equal(guest_config_add_channel(&c, "600:unix:/a", NULL), 0);
-    assert_int_equal(guest_config_add_channel(&c, "600:unix:/b", &err), -EINVAL);
-    assert_string_equal(err.text, "channel 600: port given twice ('unix:/a' and 'unix:/b')");
-    assert_int_equal(c.channel_count, 1);
-    guest_config_fini(&c);
-}
-
-TEST(channels_are_bounded)
-{
-    struct guest_config c;
-    struct error err = {{0}};
-    char text[32];
-    guest_config_init(&c);
-    for (int i = 1; i <= GUEST_CHANNELS_MAX; i++) {
-        snprintf(text, sizeof(text), "%d:unix:/p", i);
-        assert_int_equal(guest_config_add_channel(&c, text, NULL), 0);
-    }
-    assert_int_equal(guest_config_add_channel(&c, "60000:unix:/p", &err), -EINVAL);
-    assert_non_null(strstr(err.text, "at most 1024"));
-    guest_config_fini(&c);
-}
-
-TEST(bad_channels_are_refused)
-{
-    refused(guest_config_add_channel, "0:unix:/a", "port '0'");
-    refused(guest_config_add_channel, "600:vc", "channel 600: vc: refused");
-}
-
 TEST(net_moves_all_addresses)
 {
     struct guest_config c;
