@@ -9,18 +9,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Also on a Unix socket, when asked for.
+static bool
+is_telnet(const struct device *dev)
+{
+    return dev->kind == DEVICE_TELNET || dev->telnet;
+}
+
+static bool
+is_websocket(const struct device *dev)
+{
+    return dev->kind == DEVICE_WEBSOCKET || dev->websocket;
+}
+
 bool
 codec_is_needed(const struct device *dev)
 {
-    return dev->kind == DEVICE_TELNET || dev->kind == DEVICE_WEBSOCKET;
+    return is_telnet(dev) || is_websocket(dev);
 }
 
 struct codec *
 codec_new(const struct device *dev)
 {
-    if (dev->kind == DEVICE_TELNET)
+    if (is_telnet(dev))
         return codec_telnet_new(dev->server);
-    if (dev->kind == DEVICE_WEBSOCKET)
+    if (is_websocket(dev))
         return codec_websocket_new();
     return NULL;
 }
