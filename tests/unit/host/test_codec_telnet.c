@@ -125,6 +125,8 @@ static const struct exchange exchanges[] = {
      BYTES("")},
     {true, "BINARY after all", BYTES(IAC WONT BINARY "\r\0" IAC WILL BINARY "\r\0"),
      BYTES("\r\r\0"), BYTES(IAC DO BINARY)},
+    {true, "BINARY between CR and NUL", BYTES(IAC WONT BINARY "\r" IAC WILL BINARY "\0x"),
+     BYTES("\r\0x"), BYTES(IAC DO BINARY)},
     {false, "a peer that only talks", BYTES("a\r\0b" IAC IAC), BYTES("a\r\0b" IAC), BYTES("")},
     {false, "QEMU's server", opening, sizeof(opening) - 1, BYTES(""),
      BYTES(IAC WILL BINARY IAC DO BINARY IAC DO ECHO IAC DO SGA)},
@@ -290,6 +292,18 @@ TEST(no_answer_between_cr_and_nul)
     driver_decode(&d, BYTES(IAC DO TTYPE), 3, 8);
     driver_encode(&d, BYTES("x"), 1, 64);
     expect("order", d.wire, d.wire_len, BYTES("\r\0" IAC WONT TTYPE "x"));
+    driver_fini(&d);
+}
+
+TEST(cr_needs_nothing_once_binary)
+{
+    struct driver d;
+    telnet_init(&d, true);
+    driver_decode(&d, BYTES(IAC DONT BINARY), 3, 8);
+    driver_encode(&d, BYTES("\r"), 1, 64);
+    driver_decode(&d, BYTES(IAC DO BINARY), 3, 8);
+    driver_encode(&d, BYTES("\rx"), 2, 64);
+    expect("no NUL", d.wire, d.wire_len, BYTES("\r" IAC WILL BINARY "\rx"));
     driver_fini(&d);
 }
 

@@ -150,10 +150,11 @@ TEST(close_bodies)
 
     c.len = 0;
     websocket_init(&d);
+    client_frame(&c, FIN | PING, "\x03\xe8", 2); // what a short Close must not read again
     client_frame(&c, FIN | CLOSE, "\x03", 1);
     driver_decode(&d, c.bytes, c.len, 64, 64);
     assert_int_equal(d.result, -EPROTO);
-    EXPECT_WIRE(&d, "\x88\x02\x03\xea");
+    EXPECT_WIRE(&d, "\x8a\x02\x03\xe8\x88\x02\x03\xea");
     driver_fini(&d);
 
     c.len = 0;
