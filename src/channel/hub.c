@@ -6,9 +6,13 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define FAULT_BURST       8
+#define FAULT_INTERVAL_US UINT64_C(10000000)
 
 // --- sessions ------------------------------------------------------------------------------------
 
@@ -31,16 +35,31 @@ hub_session_end(struct hub *hub, uint16_t channel)
 }
 
 void
-hub_opened(struct hub *hub, uint32_t session, int fd)
+hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errnum)
+{
+    struct channel *ch = &hub->channels[channel];
+    uint32_t left_out;
+    if (!log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
+        return;
+    char more[48] = "";
+    if (left_out > 0)
+        snprintf(more, sizeof more, " (%u lines left out)", left_out);
+    log_warn("%s: channel %u: %s: %s: %s%s", hub->guest, ch->config.port,
+        ch->config.text ? ch->config.text : "host end", what, strerrordesc_np(errnum), more);
+}
+
+void
+hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds)
 {
     uint32_t index = session & SESSION_INDEX_MASK;
     uint32_t generation = session >> SESSION_INDEX_BITS;
     if (index < hub->max_conns)
-        relay_opened(hub, index, generation, fd);
+        relay_opened(hub, index, generation, fds, nfds);
     else if (index < 2 * hub->max_conns)
-        socket_opened(hub, index - hub->max_conns, generation, fd);
+        socket_opened(hub, index - hub->max_conns, generation, fds, nfds);
     else
-        close(fd);
+        for (size_t i = 0; i < nfds; i++)
+            close(fds[i]);
 }
 
 void
@@ -161,9 +180,29 @@ hub_add_channel(struct hub *hub, const struct hub_channel *channel)
         return -EEXIST;
     if (hub->channel_count == HUB_CHANNELS_MAX)
         return -ENOSPC;
-    hub->channels[hub->channel_count] = (struct channel) {.config = *channel};
+    hub->channels[hub->channel_count] = (struct channel) {
+        .config = *channel,
+        .log_fd = -1,
+        .limit = {
+            .burst = FAULT_BURST,
+            .interval_us = FAULT_INTERVAL_US,
+            .tokens = FAULT_BURST,
+            .refilled_us = loop_now_us(hub->loop),
+        },
+    };
     hub->port_channel[channel->port] = (uint16_t)++hub->channel_count;
     return (int)hub->channel_count - 1;
+}
+
+void
+hub_set_log(struct hub *hub, uint16_t channel, int fd)
+{
+    assert(channel < hub->channel_count);
+    struct channel *ch = &hub->channels[channel];
+    if (ch->log_fd >= 0)
+        close(fd); // its connections borrow the one that is there
+    else
+        ch->log_fd = fd;
 }
 
 struct hub *
@@ -175,6 +214,7 @@ hub_new(struct loop *loop, const struct hub_config *config)
     uint32_t n = config->stack.max_conns;
     assert(n <= SESSION_INDEX_MASK / 2);
     hub->loop = loop;
+    hub->lingering.loop = loop;
     hub->opener = config->opener;
     hub->max_conns = n;
     hub->mtu = config->stack.mtu;
@@ -205,6 +245,10 @@ hub_free(struct hub *hub)
         relay_close_all(hub);
     if (hub->sockets)
         socket_close_all(hub);
+    linger_free_all(&hub->lingering);
+    for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
+        if (hub->channels[i].log_fd >= 0)
+            close(hub->channels[i].log_fd);
     if (hub->timer >= 0)
         loop_timer_free(hub->loop, hub->timer);
     stack_free(hub->stack);

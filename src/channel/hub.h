@@ -4,6 +4,7 @@
 // itself: it asks the opener and is told later.
 #pragma once
 
+#include "host/device.h"
 #include "link/link.h"
 #include "loop/loop.h"
 #include "stack/stack.h"
@@ -23,6 +24,8 @@ struct hub_opener {
     void (*open)(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer);
     // The guest gave up before the answer (or the session ended early): no answer is wanted.
     void (*cancel)(void *ctx, uint32_t session);
+    // A session that was opened is over; its descriptors are closed. May be NULL.
+    void (*closed)(void *ctx, uint32_t session, uint16_t channel);
     void *ctx;
 };
 
@@ -30,6 +33,8 @@ struct hub_channel {
     uint16_t port;
     uint32_t max;       // connections at once; 0: as many as the guest has
     bool accept_early;  // the guest connects before the host end is there (server=on,wait=off)
+    const struct device *device; // the caller's, outlives the hub; NULL: a raw stream socket
+    const char *text;            // of the device, for log lines; likewise; may be NULL
 };
 
 struct hub_config {
@@ -45,6 +50,9 @@ void hub_free(struct hub *hub); // closes every end and the link; no callbacks
 // Channel index (what opener.open is given), or -EEXIST, -ENOSPC.
 int hub_add_channel(struct hub *hub, const struct hub_channel *channel);
 
+// Where the traffic of a channel to its host ends is written too (logfile=). Takes ownership of fd.
+void hub_set_log(struct hub *hub, uint16_t channel, int fd);
+
 // Attaches a frame link, made with hub_link_events() and the hub as ctx; takes ownership; a link
 // attached before is freed first. on_down is called (ctx of its own) when the link broke, after all
 // its connections were closed and the link freed.
@@ -52,12 +60,15 @@ const struct link_events *hub_link_events(void);
 void hub_attach_link(struct hub *hub, struct link *link);
 void hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx);
 
-// Attaches a listening TCP socket of a socket link (inside the guest's namespace) as the guest side
-// of `channel`; takes ownership of fd. 0 or -errno.
+// Attaches a listening stream socket of a socket link (TCP inside the guest's namespace, Unix or
+// AF_VSOCK) as the guest side of `channel`; takes ownership of fd. 0 or -errno.
 int hub_attach_listener(struct hub *hub, uint16_t channel, int fd);
+// Whom AF_VSOCK listeners admit: this CID alone; 0, as at first: nobody.
+void hub_set_guest_cid(struct hub *hub, uint32_t cid);
 
-// The opener's answer. fd: connected, non-blocking; ownership passes, also when the session is gone.
-void hub_opened(struct hub *hub, uint32_t session, int fd);
+// The opener's answer. The descriptors are as many as the channel's device has (host/opener.h),
+// non-blocking; ownership passes, also when the session is gone.
+void hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds);
 // why: a negative errno, for the log. The broker has already logged the reason in full.
 void hub_refused(struct hub *hub, uint32_t session, int why);
 

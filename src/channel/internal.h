@@ -2,7 +2,11 @@
 // What the files of channel/ share: the hub's tables. Nobody outside of channel/ includes this.
 #pragma once
 
+#include "base/log.h"
+#include "channel/end_io.h"
 #include "channel/hub.h"
+#include "channel/linger.h"
+#include "channel/pump.h"
 #include "channel/splice.h"
 
 #include <assert.h>
@@ -22,7 +26,7 @@ enum relay_state {
 // One connection of the stack and its host end. Index = conn.
 struct relay {
     struct hub *hub;
-    struct loop_io io;     // the host end; fd -1 until it is there
+    struct end_io host;    // while OPEN
     uint32_t ready_next;   // index + 1 on the hub's ready list
     uint32_t generation;
     uint16_t channel;
@@ -34,13 +38,15 @@ struct relay {
     bool finishing;        // the host end finished sending; bytes before that may still stand there
     bool host_eof;         // read to the end; the guest has been told
     bool write_failed;     // the host end takes no more bytes, ever
-    bool guest_eof;        // SHUT_WR was done
+    bool guest_eof;        // the guest sent its last byte, and the host end was told
+    bool draining;         // what can be read now is all that the host end will ever give
 };
 
 enum socket_state {
     SOCKET_FREE,
     SOCKET_OPENING, // accepted from the guest, the opener was asked
     SOCKET_JOINED,  // spliced to the host end
+    SOCKET_PUMPED,  // joined with it by copying
 };
 
 // One connection of a socket link. Session index = max_conns + its place.
@@ -48,6 +54,7 @@ struct socket_session {
     struct hub *hub;
     struct loop_io io;     // the guest's socket while OPENING
     struct splice *splice; // while JOINED
+    struct pump *pump;     // while PUMPED
     uint32_t generation;
     uint32_t next_free;    // index + 1
     uint16_t channel;
@@ -63,7 +70,9 @@ struct listener {
 
 struct channel {
     struct hub_channel config;
-    uint32_t sessions; // now
+    uint32_t sessions;      // now
+    int log_fd;             // logfile=; -1 without
+    struct log_limit limit; // of what the guest can have logged
 };
 
 struct hub {
@@ -90,21 +99,36 @@ struct hub {
     uint32_t sockets_touched, sockets_free;
     struct listener **listeners;
     size_t listener_count;
+
+    struct linger_list lingering; // host ends that outlive their connection
+    uint32_t guest_cid; // whom AF_VSOCK listeners admit, 0: nobody
 };
 
 // hub.c
 bool hub_session_begin(struct hub *hub, uint16_t channel); // counts it; false: the channel is at max=
 void hub_session_end(struct hub *hub, uint16_t channel);
 void hub_flush(struct hub *hub); // stack and link, always together (see the definition)
+// A fault of a host end, or of its log, that an operator wants to know: "what: errnum", limited.
+void hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errnum);
 
 // relay.c
 extern const struct stack_ops relay_stack_ops;
-void relay_opened(struct hub *hub, uint32_t index, uint32_t generation, int fd);
+void relay_opened(
+    struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void relay_refused(struct hub *hub, uint32_t index, uint32_t generation);
-void relay_pump_ready(struct hub *hub);
 void relay_close_all(struct hub *hub); // without the stack's knowledge, at the very end
 
+// relay_pump.c
+uint32_t relay_index(const struct relay *r);
+void relay_make_ready(struct relay *r);
+void relay_on_host_event(void *ctx, unsigned events);
+size_t relay_write_to_host(struct relay *r, const struct iovec *iov, int iovcnt); // taken
+void relay_pump_to_host(struct relay *r);
+void relay_pump_to_guest(struct relay *r);
+void relay_pump_ready(struct hub *hub);
+
 // socket_link.c
-void socket_opened(struct hub *hub, uint32_t index, uint32_t generation, int fd);
+void socket_opened(
+    struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
 void socket_close_all(struct hub *hub);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Guest connections of a socket link: the guest's own kernel (or hypervisor) has accepted them on a
-// listening socket of ours, and they are joined to the host end by splice. Because that kernel has
+// Guest connections of a socket link: the guest's own kernel, or its hypervisor, has connected them
+// to a listening socket of ours, and they are joined to the host end by splice. Because that kernel has
 // answered the SYN before we were asked, what is refused is accepted and reset at once.
 #include "channel/internal.h"
 
@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/vm_sockets.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,7 @@ session_new(struct hub *hub, uint16_t channel)
     t->channel = channel;
     t->state = SOCKET_OPENING;
     t->splice = NULL;
+    t->pump = NULL;
     return t;
 }
 
@@ -75,16 +77,62 @@ on_guest_event(void *ctx, unsigned events)
     hub->opener.cancel(hub->opener.ctx, session);
 }
 
+// The session had a host end.
 static void
-on_splice_done(void *ctx)
+session_over(struct socket_session *t)
 {
-    session_free(ctx);
+    struct hub *hub = t->hub;
+    uint32_t session = session_of(t);
+    uint16_t channel = t->channel;
+    session_free(t);
+    if (hub->opener.closed)
+        hub->opener.closed(hub->opener.ctx, session, channel);
 }
 
 static void
-accepted(struct listener *l, int fd, const struct sockaddr_in *from)
+on_relay_done(void *ctx)
+{
+    session_over(ctx);
+}
+
+static void
+on_pump_fault(void *ctx, const char *what, int errnum)
+{
+    const struct socket_session *t = ctx;
+    hub_log_fault(t->hub, t->channel, what, errnum);
+}
+
+// TCP tells the guest's address; the other families have none that would fit, and give zeros.
+static struct stack_peer
+peer_of(const struct sockaddr_storage *from, uint16_t local_port)
+{
+    struct stack_peer peer = {.local_port = local_port};
+    const struct sockaddr_in *sin = (const void *)from;
+    if (from->ss_family == AF_INET) {
+        peer.addr = ntohl(sin->sin_addr.s_addr);
+        peer.port = ntohs(sin->sin_port);
+    }
+    return peer;
+}
+
+// An AF_VSOCK listener is reached by every guest of this host, and by the host itself.
+static bool
+is_admitted(const struct hub *hub, const struct sockaddr_storage *from)
+{
+    const struct sockaddr_vm *svm = (const void *)from;
+    return from->ss_family != AF_VSOCK || (hub->guest_cid != 0 && svm->svm_cid == hub->guest_cid);
+}
+
+static void
+accepted(struct listener *l, int fd, const struct sockaddr_storage *from)
 {
     struct hub *hub = l->hub;
+    if (!is_admitted(hub, from)) {
+        log_debug("%s: channel %u: refused, of another CID", hub->guest,
+            hub->channels[l->channel].config.port);
+        splice_reset_fd(fd);
+        return;
+    }
     struct socket_session *t = session_new(hub, l->channel);
     if (!t) {
         log_debug("%s: channel %u: refused, too many connections", hub->guest,
@@ -98,11 +146,7 @@ accepted(struct listener *l, int fd, const struct sockaddr_in *from)
         session_free(t);
         return;
     }
-    const struct stack_peer peer = {
-        .addr = ntohl(from->sin_addr.s_addr),
-        .port = ntohs(from->sin_port),
-        .local_port = hub->channels[l->channel].config.port,
-    };
+    const struct stack_peer peer = peer_of(from, hub->channels[l->channel].config.port);
     hub->opener.open(hub->opener.ctx, session_of(t), l->channel, &peer);
 }
 
@@ -119,7 +163,7 @@ on_listener(void *ctx, unsigned events)
     (void)events;
     struct listener *l = ctx;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct sockaddr_in from = {0};
+        struct sockaddr_storage from = {0};
         socklen_t len = sizeof from;
         int fd = accept4(l->io.fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
@@ -179,20 +223,46 @@ session_waiting(struct hub *hub, uint32_t index, uint32_t generation)
 }
 
 void
-socket_opened(struct hub *hub, uint32_t index, uint32_t generation, int fd)
+hub_set_guest_cid(struct hub *hub, uint32_t cid)
+{
+    hub->guest_cid = cid;
+}
+
+// Two raw sockets are joined in the kernel; anything else by copying.
+static bool
+join(struct socket_session *t, struct host_end *end)
+{
+    struct loop *loop = t->hub->loop;
+    if (host_end_is_raw_socket(end)) {
+        t->state = SOCKET_JOINED;
+        t->splice = splice_new(loop, t->io.fd, end->read_fd, on_relay_done, t);
+        return t->splice != NULL;
+    }
+    const struct pump_events events = {on_relay_done, on_pump_fault, t};
+    t->state = SOCKET_PUMPED;
+    t->pump = pump_new(loop, t->io.fd, end, &events);
+    return t->pump != NULL;
+}
+
+void
+socket_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds)
 {
     struct socket_session *t = session_waiting(hub, index, generation);
     if (!t) {
-        close(fd);
+        for (size_t i = 0; i < nfds; i++)
+            close(fds[i]);
         return;
     }
+    const struct channel *ch = &hub->channels[t->channel];
+    struct host_end end;
+    int rc = host_end_init(&end, ch->config.device, ch->log_fd, fds, nfds);
     loop_remove(hub->loop, &t->io);
-    t->state = SOCKET_JOINED;
-    t->splice = splice_new(hub->loop, t->io.fd, fd, on_splice_done, t);
-    if (!t->splice) {
-        log_error("%s: channel %u: no descriptors left to join a connection", hub->guest,
-            hub->channels[t->channel].config.port);
-        session_free(t);
+    if (rc < 0)
+        splice_reset_fd(t->io.fd);
+    if (rc < 0 || !join(t, &end)) {
+        log_error("%s: channel %u: cannot join a connection: %s", hub->guest, ch->config.port,
+            strerrordesc_np(rc < 0 ? -rc : EMFILE));
+        session_over(t);
     }
 }
 
@@ -214,6 +284,8 @@ socket_close_all(struct hub *hub)
         struct socket_session *t = &hub->sockets[i];
         if (t->state == SOCKET_JOINED) {
             splice_free(t->splice);
+        } else if (t->state == SOCKET_PUMPED) {
+            pump_free(t->pump);
         } else if (t->state == SOCKET_OPENING) {
             loop_remove(hub->loop, &t->io);
             splice_reset_fd(t->io.fd);

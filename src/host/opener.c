@@ -1,45 +1,42 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Requests for host ends wait in one queue per channel, in a table bounded at start; what waits is
-// served from the front: a client channel connects, a server channel accepts. The kernel's backlog
-// is the queue of host clients: none is accepted before a request waits for it. A reason to refuse
-// is logged once per channel until it changes or is gone.
+// Requests for host ends wait in one queue per channel; what waits is served from the front by the
+// back end of the channel's device (host/backend.h): a client connects, several at once where that
+// takes time, a server accepts. The kernel's backlog is the queue of host clients: none is accepted
+// before a request waits for it. A reason to refuse is logged once per channel until it changes or
+// is gone.
 #include "host/opener.h"
 
 #include "base/log.h"
-#include "base/unix_listener.h"
-#include "host/unix_end.h"
+#include "host/backend.h"
+#include "host/opener_table.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-#define NONE         UINT32_MAX
 #define PUMP_MAX     64       // requests served for one channel before others get their turn
 #define LOG_BURST    8        // lines per channel, then one per interval
 #define LOG_INTERVAL 10000000 // us
 #define RETRY_NOW_US 1000     // to go on with a queue that PUMP_MAX cut short
 
-struct request {
-    uint32_t session;
-    uint32_t channel;    // index; NONE: this entry is free
-    uint32_t next, prev; // in the channel's queue; next alone in the free list
-    uint32_t chain;      // next in the same hash bucket
-};
-
 struct channel {
     struct opener *opener;
     const struct channel_spec *spec;
-    uint32_t first, last;          // queue of requests
-    struct unix_listener listener; // server=on
-    struct loop_io io;             // the listener's, watched only while a request waits
+    struct backend_env env;
+    const struct backend *backend;
+    void *state; // the back end's
+    bool started;
+    struct request_list lists[REQUEST_STATES];
     bool watched;
-    int timer; // reconnect=S, or to go on after PUMP_MAX; -1: none
+    int timer; // reconnect=S, or to go on after PUMP_MAX
     bool timer_armed;
-    uint64_t made; // connections so far: the <n> of the identity
+    uint64_t made; // ends tried so far: the <n> of the identity
     int failing;   // errno of the last failure, 0 after a success
     struct log_limit limit;
+    int log_fd; // logfile=, -1 without
 };
 
 struct opener {
@@ -49,64 +46,21 @@ struct opener {
     void *ctx;
     struct channel *channels;
     size_t channel_count;
-    struct request *requests; // max_pending entries
-    uint32_t *buckets;        // by session, a power of two
-    uint32_t bucket_mask;
-    uint32_t free; // first free request
-    uint32_t pending;
+    struct opener_table table;
 };
 
-static uint32_t
-find(const struct opener *o, uint32_t session)
+enum outcome {
+    DONE,      // answered, or connecting
+    MUST_WAIT, // for a host client, or the next retry
+};
+
+static struct request *
+first_waiting(const struct channel *ch)
 {
-    uint32_t i = o->buckets[session & o->bucket_mask];
-    while (i != NONE && o->requests[i].session != session)
-        i = o->requests[i].chain;
-    return i;
+    return opener_table_first(&ch->opener->table, &ch->lists[REQUEST_WAITING]);
 }
 
-static void
-enqueue(struct opener *o, uint32_t session, struct channel *ch)
-{
-    uint32_t i = o->free;
-    struct request *r = &o->requests[i];
-    o->free = r->next;
-    *r = (struct request){.session = session,
-                          .channel = (uint32_t)(ch - o->channels),
-                          .next = NONE,
-                          .prev = ch->last,
-                          .chain = o->buckets[session & o->bucket_mask]};
-    o->buckets[session & o->bucket_mask] = i;
-    if (ch->last != NONE)
-        o->requests[ch->last].next = i;
-    else
-        ch->first = i;
-    ch->last = i;
-    o->pending++;
-}
-
-static void
-release(struct opener *o, uint32_t i)
-{
-    struct request *r = &o->requests[i];
-    struct channel *ch = &o->channels[r->channel];
-    if (r->prev != NONE)
-        o->requests[r->prev].next = r->next;
-    else
-        ch->first = r->next;
-    if (r->next != NONE)
-        o->requests[r->next].prev = r->prev;
-    else
-        ch->last = r->prev;
-    uint32_t *link = &o->buckets[r->session & o->bucket_mask];
-    while (*link != i)
-        link = &o->requests[*link].chain;
-    *link = r->chain;
-    r->channel = NONE;
-    r->next = o->free;
-    o->free = i;
-    o->pending--;
-}
+// --- logging -------------------------------------------------------------------------------------
 
 // Once per distinct reason in a row, and never more than the limit allows: a guest can make a
 // service's state flap.
@@ -138,38 +92,114 @@ note_success(struct channel *ch)
                  ch->spec->text);
 }
 
-// One host end, or -errno: -EAGAIN of a server means that no host client waits.
-static int
-try_open(struct channel *ch)
+// --- answers -------------------------------------------------------------------------------------
+
+// The request stands in its list as open before it is told, since the answer may bring its end.
+static void
+answer_opened(struct request *r, const struct end_fds *fds)
 {
+    struct channel *ch = r->channel;
     struct opener *o = ch->opener;
-    struct error err = {{0}};
-    int fd;
-    if (ch->spec->device.server) {
-        fd = unix_end_accept(&ch->listener);
-        if (fd < 0 && fd != -EAGAIN)
-            error_set(&err, -fd, "%s: cannot accept", ch->spec->text);
-    } else {
-        char identity[128];
-        snprintf(identity, sizeof(identity), "vmchannel/%s/%u/%llu", o->guest, ch->spec->port,
-                 (unsigned long long)++ch->made);
-        fd = unix_end_connect(&ch->spec->device, identity, &err);
-    }
-    if (fd >= 0)
-        note_success(ch);
-    else if (err.text[0] != '\0')
-        note_failure(ch, -fd, err.text);
-    return fd;
+    uint32_t session = r->session;
+    note_success(ch);
+    if (opener_counts(&ch->spec->device))
+        opener_table_move(&o->table, r, REQUEST_OPEN, ch->lists);
+    else
+        opener_table_remove(&o->table, r, ch->lists);
+    o->events.on_opened(o->ctx, session, fds->fd, fds->count);
 }
 
-// Whether a failure leaves the request waiting: for a host client, or for the next retry.
-static bool
-is_worth_waiting(const struct channel *ch, int why)
+static void
+answer_refused(struct request *r, int why)
 {
-    if (ch->spec->device.server)
-        return why == -EAGAIN;
-    return ch->spec->device.reconnect_s > 0;
+    struct channel *ch = r->channel;
+    struct opener *o = ch->opener;
+    uint32_t session = r->session;
+    opener_table_remove(&o->table, r, ch->lists);
+    o->events.on_refused(o->ctx, session, why);
 }
+
+static enum outcome
+answer_failed(struct request *r, int why, const struct error *err)
+{
+    struct channel *ch = r->channel;
+    if (ch->spec->device.server && why == -EAGAIN)
+        return MUST_WAIT;
+    note_failure(ch, -why, err->text);
+    if (ch->spec->device.reconnect_s > 0) {
+        r->way = 0;
+        return MUST_WAIT;
+    }
+    answer_refused(r, why);
+    return DONE;
+}
+
+// --- opening -------------------------------------------------------------------------------------
+
+static void on_connect(void *ctx, unsigned events);
+
+static int
+start_connecting(struct request *r, int fd, struct error *err)
+{
+    struct channel *ch = r->channel;
+    r->io = (struct loop_io){.fd = fd, .on_event = on_connect, .ctx = r};
+    int rc = loop_add(ch->opener->loop, &r->io, LOOP_WRITE);
+    if (rc < 0) {
+        close(fd);
+        r->io.fd = -1;
+        return error_set(err, -rc, "%s: cannot watch", ch->spec->text);
+    }
+    if (r->state != REQUEST_CONNECTING)
+        opener_table_move(&ch->opener->table, r, REQUEST_CONNECTING, ch->lists);
+    return 0;
+}
+
+// Tries what is left of the ways to an end. err: why the way before failed with `why`, if one did.
+static enum outcome
+try_ways(struct request *r, int why, struct error *err)
+{
+    struct channel *ch = r->channel;
+    uint32_t ways = ch->backend->ways ? ch->backend->ways(ch->state) : 1;
+    for (; r->way < ways; r->way++) {
+        struct end_fds fds = {{-1, -1}, 0};
+        r->number = ++ch->made;
+        struct backend_try t = {.session = r->session, .way = r->way, .number = r->number};
+        why = ch->backend->open(ch->state, &t, &fds, err);
+        if (why == 0) {
+            answer_opened(r, &fds);
+            return DONE;
+        }
+        if (why == -EINPROGRESS) {
+            why = start_connecting(r, fds.fd[0], err);
+            if (why == 0)
+                return DONE;
+        }
+    }
+    return answer_failed(r, why, err);
+}
+
+static bool
+is_taken(const struct channel *ch)
+{
+    return device_is_exclusive(ch->spec->device.kind) &&
+           ch->lists[REQUEST_OPEN].first != OPENER_NONE;
+}
+
+static enum outcome
+try_open(struct request *r)
+{
+    struct error err = {{0}};
+    if (is_taken(r->channel)) {
+        error_set(&err, EBUSY, "%s: has a connection", r->channel->spec->text);
+        note_failure(r->channel, EBUSY, err.text);
+        answer_refused(r, -EBUSY);
+        return DONE;
+    }
+    r->way = 0;
+    return try_ways(r, 0, &err);
+}
+
+// --- the queue -----------------------------------------------------------------------------------
 
 static void
 arm_timer(struct channel *ch, uint64_t delay_us)
@@ -179,51 +209,80 @@ arm_timer(struct channel *ch, uint64_t delay_us)
 }
 
 static void
+disarm_timer(struct channel *ch)
+{
+    if (!ch->timer_armed)
+        return;
+    ch->timer_armed = false;
+    loop_timer_clear(ch->opener->loop, ch->timer);
+}
+
+static void
 watch(struct channel *ch, bool on)
 {
-    if (ch->watched == on)
+    if (ch->watched == on || !ch->backend->watch)
         return;
     ch->watched = on;
-    loop_modify(ch->opener->loop, &ch->io, on ? LOOP_READ : 0);
+    ch->backend->watch(ch->state, on);
 }
 
 // What the channel waits for once pump() could do no more.
 static void
 wait_for_more(struct channel *ch)
 {
+    bool waiting = first_waiting(ch) != NULL;
     if (ch->spec->device.server)
-        watch(ch, ch->first != NONE);
-    else if (ch->first != NONE && !ch->timer_armed)
+        watch(ch, waiting);
+    else if (waiting && !ch->timer_armed)
         arm_timer(ch, (uint64_t)ch->spec->device.reconnect_s * 1000000);
 }
 
-// Serves the queue from its front until the host gives no more.
+// Serves the queue from its front until the host gives no more. While a retry is due later, only
+// one request asks whether the host is there again.
 static void
 pump(struct channel *ch)
 {
-    struct opener *o = ch->opener;
-    for (int i = 0; i < PUMP_MAX && ch->first != NONE; i++) {
-        uint32_t first = ch->first;
-        uint32_t session = o->requests[first].session;
-        int fd = try_open(ch);
-        if (fd < 0 && is_worth_waiting(ch, fd)) {
+    struct request *r;
+    for (int i = 0; i < PUMP_MAX && (r = first_waiting(ch)); i++) {
+        if (try_open(r) == MUST_WAIT ||
+            (ch->timer_armed && ch->lists[REQUEST_CONNECTING].first != OPENER_NONE)) {
             wait_for_more(ch);
             return;
         }
-        release(o, first);
-        if (fd >= 0)
-            o->events.on_opened(o->ctx, session, fd);
-        else
-            o->events.on_refused(o->ctx, session, fd);
     }
-    if (ch->first != NONE && !ch->spec->device.server)
+    if (first_waiting(ch) && !ch->spec->device.server)
         arm_timer(ch, RETRY_NOW_US);
     else
         wait_for_more(ch);
 }
 
 static void
-on_listener(void *ctx, unsigned events)
+on_connect(void *ctx, unsigned events)
+{
+    struct request *r = ctx;
+    struct channel *ch = r->channel;
+    struct error err = {{0}};
+    struct end_fds fds = {{r->io.fd, -1}, 1};
+    struct backend_try t = {.session = r->session, .way = r->way, .number = r->number};
+    loop_remove(ch->opener->loop, &r->io);
+    r->io.fd = -1;
+    int rc = ch->backend->connected(ch->state, fds.fd[0], &t, &err);
+    if (rc == 0) {
+        disarm_timer(ch);
+        answer_opened(r, &fds);
+        pump(ch);
+        return;
+    }
+    close(fds.fd[0]);
+    r->way++;
+    if (try_ways(r, rc, &err) == MUST_WAIT) {
+        opener_table_move(&ch->opener->table, r, REQUEST_WAITING, ch->lists);
+        wait_for_more(ch);
+    }
+}
+
+static void
+on_client(void *ctx)
 {
     pump(ctx);
 }
@@ -236,68 +295,75 @@ on_timer(void *ctx)
     pump(ch);
 }
 
+// --- channels ------------------------------------------------------------------------------------
+
+// Appends, so that channels may share one. Never blocks, should it be a FIFO.
+static int
+open_log(struct channel *ch, struct error *err)
+{
+    const struct device *dev = &ch->spec->device;
+    if (dev->logfile[0] == '\0')
+        return 0;
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    ch->log_fd = open(dev->logfile, flags | (dev->logappend ? 0 : O_TRUNC), 0666);
+    return ch->log_fd < 0 ? error_set(err, errno, "logfile %s", dev->logfile) : 0;
+}
+
 static int
 channel_start(struct channel *ch, struct error *err)
 {
-    struct opener *o = ch->opener;
-    const struct device *dev = &ch->spec->device;
-    int rc;
-    if (!dev->server) {
-        ch->timer = loop_timer_new(o->loop, on_timer, ch);
-        return ch->timer < 0 ? error_set(err, ENOMEM, "channel %u", ch->spec->port) : 0;
-    }
-    rc = unix_listener_open(&ch->listener, dev->path, dev->abstract, dev->tight, err);
-    if (rc == 0) {
-        ch->io = (struct loop_io){.fd = ch->listener.fd, .on_event = on_listener, .ctx = ch};
-        rc = loop_add(o->loop, &ch->io, 0);
-        if (rc == 0)
-            return 0;
-        unix_listener_close(&ch->listener);
-        error_set(err, -rc, "unix:%s: cannot watch", dev->path);
-    }
-    error_prefix(err, "channel %u", ch->spec->port);
+    ch->timer = loop_timer_new(ch->opener->loop, on_timer, ch);
+    int rc = ch->timer < 0 ? error_set(err, ENOMEM, "timer") : open_log(ch, err);
+    if (rc == 0)
+        rc = ch->backend->start(&ch->env, &ch->state, err);
+    ch->started = rc == 0;
+    if (rc < 0)
+        error_prefix(err, "channel %u", ch->spec->port);
     return rc;
 }
 
 static void
 channel_stop(struct channel *ch)
 {
+    if (ch->started)
+        ch->backend->stop(ch->state);
+    if (ch->log_fd >= 0)
+        close(ch->log_fd);
     if (ch->timer >= 0)
         loop_timer_free(ch->opener->loop, ch->timer);
-    if (ch->listener.fd >= 0) {
-        loop_remove(ch->opener->loop, &ch->io);
-        unix_listener_close(&ch->listener);
-    }
 }
 
-// The tables, empty. False when out of memory.
-static bool
-opener_init(struct opener *o, const struct opener_config *config)
+static void
+channel_init(struct channel *ch, struct opener *o, const struct opener_config *config,
+             const struct channel_spec *spec)
 {
-    uint32_t buckets = 16;
-    while (buckets < config->max_pending && buckets < UINT32_C(1) << 20)
-        buckets *= 2;
-    o->bucket_mask = buckets - 1;
-    o->channels = calloc(config->channel_count + 1, sizeof(*o->channels));
-    o->requests = calloc((size_t)config->max_pending + 1, sizeof(*o->requests));
-    o->buckets = calloc(buckets, sizeof(*o->buckets));
-    if (!o->channels || !o->requests || !o->buckets)
-        return false;
-    for (uint32_t i = 0; i < buckets; i++)
-        o->buckets[i] = NONE;
-    for (uint32_t i = 0; i < config->max_pending; i++) {
-        o->requests[i].channel = NONE;
-        o->requests[i].next = i + 1 < config->max_pending ? i + 1 : NONE;
-    }
-    o->free = config->max_pending > 0 ? 0 : NONE;
-    return true;
+    *ch = (struct channel){.opener = o,
+                           .spec = spec,
+                           .env = {.loop = o->loop,
+                                   .guest = o->guest,
+                                   .spec = spec,
+                                   .has_stdio = config->has_stdio,
+                                   .max_ends = config->max_pending,
+                                   .on_client = on_client,
+                                   .ctx = ch},
+                           .backend = backend_of(&spec->device),
+                           .timer = -1,
+                           .limit = {.burst = LOG_BURST,
+                                     .interval_us = LOG_INTERVAL,
+                                     .tokens = LOG_BURST,
+                                     .refilled_us = loop_now_us(o->loop)},
+                           .log_fd = -1};
+    for (int i = 0; i < REQUEST_STATES; i++)
+        request_list_init(&ch->lists[i]);
 }
 
 struct opener *
 opener_new(const struct opener_config *config, struct error *err)
 {
     struct opener *o = calloc(1, sizeof(*o));
-    if (!o || !opener_init(o, config)) {
+    if (o)
+        o->channels = calloc(config->channel_count + 1, sizeof(*o->channels));
+    if (!o || !opener_table_init(&o->table, config->max_pending) || !o->channels) {
         opener_free(o);
         error_set(err, ENOMEM, "host ends");
         return NULL;
@@ -307,18 +373,8 @@ opener_new(const struct opener_config *config, struct error *err)
     o->ctx = config->ctx;
     snprintf(o->guest, sizeof(o->guest), "%s", config->guest);
     for (size_t i = 0; i < config->channel_count; i++) {
-        struct channel *ch = &o->channels[i];
-        *ch = (struct channel){.opener = o,
-                               .spec = &config->channels[i],
-                               .first = NONE,
-                               .last = NONE,
-                               .listener = {.fd = -1, .lock_fd = -1},
-                               .timer = -1,
-                               .limit = {.burst = LOG_BURST,
-                                         .interval_us = LOG_INTERVAL,
-                                         .tokens = LOG_BURST,
-                                         .refilled_us = loop_now_us(o->loop)}};
-        o->channel_count++;
+        struct channel *ch = &o->channels[o->channel_count++];
+        channel_init(ch, o, config, &config->channels[i]);
         if (channel_start(ch, err) < 0) {
             opener_free(o);
             return NULL;
@@ -332,59 +388,102 @@ opener_free(struct opener *o)
 {
     if (!o)
         return;
-    for (size_t i = 0; i < o->channel_count; i++)
-        channel_stop(&o->channels[i]);
+    for (size_t i = 0; i < o->channel_count; i++) {
+        struct channel *ch = &o->channels[i];
+        struct request *r;
+        while ((r = opener_table_first(&o->table, &ch->lists[REQUEST_CONNECTING])))
+            opener_cancel(o, r->session);
+        channel_stop(ch);
+    }
     free(o->channels);
-    free(o->requests);
-    free(o->buckets);
+    opener_table_fini(&o->table);
     free(o);
+}
+
+bool
+opener_counts(const struct device *dev)
+{
+    return device_is_exclusive(dev->kind) || dev->kind == DEVICE_CMD;
 }
 
 bool
 opener_open(struct opener *o, uint32_t session, uint16_t channel)
 {
     assert(channel < o->channel_count);
-    if (find(o, session) != NONE)
+    if (opener_table_find(&o->table, session))
         return false;
     struct channel *ch = &o->channels[channel];
-    if (o->free == NONE) {
+    if (!opener_table_add(&o->table, session, ch, ch->lists)) {
         note_failure(ch, ENOSPC, "too many host ends are being opened at once");
         o->events.on_refused(o->ctx, session, -ENOSPC);
         return true;
     }
-    enqueue(o, session, ch);
     pump(ch);
     return true;
+}
+
+static void
+close_open(struct request *r)
+{
+    struct channel *ch = r->channel;
+    uint32_t session = r->session;
+    opener_table_remove(&ch->opener->table, r, ch->lists);
+    if (ch->backend->closed)
+        ch->backend->closed(ch->state, session);
 }
 
 void
 opener_cancel(struct opener *o, uint32_t session)
 {
-    uint32_t i = find(o, session);
-    if (i == NONE)
+    struct request *r = opener_table_find(&o->table, session);
+    if (!r)
         return;
-    struct channel *ch = &o->channels[o->requests[i].channel];
-    release(o, i);
-    if (ch->first != NONE)
+    if (r->state == REQUEST_OPEN) {
+        close_open(r);
         return;
-    if (ch->watched)
-        watch(ch, false);
-    if (ch->timer_armed) {
-        ch->timer_armed = false;
-        loop_timer_clear(o->loop, ch->timer);
     }
+    struct channel *ch = r->channel;
+    if (r->io.fd >= 0) {
+        loop_remove(o->loop, &r->io);
+        close(r->io.fd);
+    }
+    opener_table_remove(&o->table, r, ch->lists);
+    if (first_waiting(ch))
+        return;
+    watch(ch, false);
+    disarm_timer(ch);
+}
+
+bool
+opener_closed(struct opener *o, uint32_t session)
+{
+    struct request *r = opener_table_find(&o->table, session);
+    if (!r || r->state != REQUEST_OPEN)
+        return false;
+    close_open(r);
+    return true;
 }
 
 void
 opener_cancel_all(struct opener *o)
 {
-    for (size_t i = 0; i < o->channel_count; i++)
-        while (o->channels[i].first != NONE)
-            opener_cancel(o, o->requests[o->channels[i].first].session);
+    for (size_t i = 0; i < o->channel_count; i++) {
+        struct request *r;
+        for (int state = 0; state < REQUEST_STATES; state++)
+            while ((r = opener_table_first(&o->table, &o->channels[i].lists[state])))
+                opener_cancel(o, r->session);
+    }
 }
 
 uint32_t
 opener_pending(const struct opener *o)
 {
-    return o->pending;
+    return o->table.pending;
+}
+
+int
+opener_log_fd(const struct opener *o, uint16_t channel)
+{
+    assert(channel < o->channel_count);
+    return o->channels[channel].log_fd;
 }

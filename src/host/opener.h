@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Opens host ends on request, for every channel of one guest: connects as client, pairs with the
-// clients of server=on, retries for reconnect=S. Never blocks; each channel serves its requests in
+// clients of server=on, retries for reconnect=S, hands out the one end of an exclusive device,
+// starts a process per connection. Never blocks after opener_new; a channel serves its requests in
 // the order of their arrival. Used by the broker, and in process by lib.
+//
+// What is opened at start, in opener_new: listeners, exclusive devices, log files; and names of
+// hosts are resolved there, once. While nobody is connected an exclusive device is not read: what
+// it sends stays in the kernel, as far as that keeps it, and the next connection gets it.
 #pragma once
 
 #include "base/error.h"
@@ -13,10 +18,14 @@
 
 struct opener;
 
+#define OPENER_FDS_MAX 2
+
 // The answer to a request: exactly one of the two, from within opener_open() or later; none after
 // opener_cancel() or opener_cancel_all().
 struct opener_events {
-    void (*on_opened)(void *ctx, uint32_t session, int fd);   // ownership of fd passes
+    // The descriptors of the end: none (null), one for both ways, or one to read and one to write.
+    // Their ownership passes.
+    void (*on_opened)(void *ctx, uint32_t session, const int *fds, size_t nfds);
     void (*on_refused)(void *ctx, uint32_t session, int why); // a negative errno, already logged
 };
 
@@ -25,20 +34,32 @@ struct opener_config {
     const char *guest;                   // for log lines and identities, copied
     const struct channel_spec *channels; // the caller's, outlive the opener
     size_t channel_count;
-    uint32_t max_pending; // requests under way at once; beyond: refused
+    bool has_stdio;       // descriptors 0 and 1 are the user's: stdio may be a device
+    uint32_t max_pending; // requests under way, and ends to be closed, at once; beyond: refused
     struct opener_events events;
     void *ctx;
 };
 
-// Listens for every server=on channel. NULL with err filled.
+// Opens what is opened at start. NULL with err naming the channel and what failed.
 struct opener *opener_new(const struct opener_config *config, struct error *err);
-// Closes the listeners and removes their paths; requests under way are forgotten.
+// Closes all that, removes paths, ends processes (a command that ignores SIGTERM is waited for two
+// seconds, then killed); requests under way are forgotten.
 void opener_free(struct opener *o);
 
+// Whether the opener must be told (opener_closed) when a connection to such a device is over.
+bool opener_counts(const struct device *dev);
+
 // A host end for `channel` (an index, asserted). False, without an answer, when the session is
-// under way already.
+// under way already, or open and counted.
 bool opener_open(struct opener *o, uint32_t session, uint16_t channel);
-// Forgets a request. Harmless when it was answered or never made.
+// Forgets a request. One that was answered meanwhile is closed as by opener_closed; harmless
+// otherwise.
 void opener_cancel(struct opener *o, uint32_t session);
+// The connection that was given an end of a counted device is over. False: there is none.
+bool opener_closed(struct opener *o, uint32_t session);
+// Both, for all sessions.
 void opener_cancel_all(struct opener *o);
+// Requests without an answer yet.
 uint32_t opener_pending(const struct opener *o);
+// Where a channel's traffic is logged (logfile=), or -1. Stays the opener's.
+int opener_log_fd(const struct opener *o, uint16_t channel);

@@ -4,16 +4,14 @@
 // listener's backlog is full. Retrying and pairing are host/opener's.
 #include "host/unix_end.h"
 
+#include "host/backend.h"
+
 #include <errno.h>
-#include <poll.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-// Clients passed over in one call; a host that connects and leaves for ever may not hold us here.
-#define ACCEPT_TRIES 64
 
 // What getpeername shows to the service. A name that is taken (by a connection of an earlier run
 // that the service still holds, or by a squatter) costs the name, not the connection.
@@ -26,18 +24,6 @@ bind_identity(int fd, const char *identity)
         len = sizeof(sa.sun_path) - 1;
     memcpy(sa.sun_path + 1, identity, len);
     bind(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len));
-}
-
-// True when the peer closed its socket for good and left no byte to read. A client that only shut
-// down its sending side still waits for ours.
-static bool
-client_has_left(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, 0) < 1 || !(p.revents & (POLLHUP | POLLERR)))
-        return false;
-    char byte;
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
 int
@@ -63,15 +49,5 @@ unix_end_connect(const struct device *dev, const char *identity, struct error *e
 int
 unix_end_accept(struct unix_listener *l)
 {
-    for (int i = 0; i < ACCEPT_TRIES; i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-            continue;
-        if (fd < 0)
-            return -errno;
-        if (!client_has_left(fd))
-            return fd;
-        close(fd);
-    }
-    return -EAGAIN;
+    return backend_accept(l->fd);
 }

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// See end.h. What is raw goes straight from the caller's buffers to the descriptor and back; behind
+// a codec, and for datagrams, it goes through buffers of 64 KiB.
+#include "host/end.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES   (64 * 1024)
+#define DATAGRAM_MAX   65507 // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
+#define DATAGRAM_TRIES 64    // errors of earlier datagrams passed over in one call
+
+static_assert(BUFFER_BYTES > DATAGRAM_MAX, "a datagram is never cut");
+
+struct host_buffer {
+    size_t at, len; // len bytes from `at` on
+    uint8_t bytes[BUFFER_BYTES];
+};
+
+// --- buffers -------------------------------------------------------------------------------------
+
+static void
+buffer_consume(struct host_buffer *b, size_t n)
+{
+    assert(n <= b->len);
+    b->len -= n;
+    b->at = b->len > 0 ? b->at + n : 0;
+}
+
+// Free bytes behind the kept ones, which are moved to the front for it.
+static size_t
+buffer_room(struct host_buffer *b)
+{
+    if (b->at > 0)
+        memmove(b->bytes, b->bytes + b->at, b->len);
+    b->at = 0;
+    return sizeof(b->bytes) - b->len;
+}
+
+static size_t
+buffer_copy_out(struct host_buffer *b, const struct iovec *iov, int iovcnt)
+{
+    size_t total = 0;
+    for (int i = 0; i < iovcnt && b->len > 0; i++) {
+        size_t n = iov[i].iov_len < b->len ? iov[i].iov_len : b->len;
+        memcpy(iov[i].iov_base, b->bytes + b->at, n);
+        buffer_consume(b, n);
+        total += n;
+    }
+    return total;
+}
+
+// --- raw -----------------------------------------------------------------------------------------
+
+static ssize_t
+socket_write(int fd, const struct iovec *iov, int iovcnt)
+{
+    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                               .msg_iovlen = (size_t)iovcnt};
+    ssize_t n;
+    do
+        n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t
+file_write(int fd, const struct iovec *iov, int iovcnt)
+{
+    ssize_t n;
+    do
+        n = writev(fd, iov, iovcnt);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n > 0 ? n : -EAGAIN;
+}
+
+static ssize_t
+file_read(int fd, const struct iovec *iov, int iovcnt)
+{
+    if (fd < 0)
+        return -EAGAIN;
+    ssize_t n;
+    do
+        n = readv(fd, iov, iovcnt);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+// --- datagrams -----------------------------------------------------------------------------------
+
+// One datagram out of one iovec: bytes dealt with, or -EAGAIN. The first answer may be the error of
+// an earlier datagram (ICMP, ip(7)), so a second try is made; after it the datagram is lost.
+static ssize_t
+datagram_send(int fd, const void *data, size_t len)
+{
+    size_t size = len < DATAGRAM_MAX ? len : DATAGRAM_MAX;
+    for (int i = 0; i < 2; i++) {
+        if (send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+            break;
+        if (errno == EAGAIN)
+            return -EAGAIN;
+    }
+    return (ssize_t)size;
+}
+
+static ssize_t
+datagram_write(struct host_end *e, const struct iovec *iov, int iovcnt)
+{
+    ssize_t total = 0;
+    for (int i = 0; i < iovcnt; i++) {
+        for (size_t at = 0; at < iov[i].iov_len;) {
+            ssize_t n = datagram_send(e->write_fd, (const uint8_t *)iov[i].iov_base + at,
+                                      iov[i].iov_len - at);
+            if (n < 0)
+                return total > 0 ? total : n;
+            at += (size_t)n;
+            total += n;
+        }
+    }
+    return total;
+}
+
+// A whole datagram is read first: a receive into too little room would cut it.
+static ssize_t
+datagram_read(struct host_end *e, const struct iovec *iov, int iovcnt)
+{
+    for (int i = 0; i < DATAGRAM_TRIES && e->in->len == 0; i++) {
+        ssize_t n = recv(e->read_fd, e->in->bytes, sizeof(e->in->bytes), MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN)
+            return -EAGAIN;
+        e->in->at = 0;
+        e->in->len = n > 0 ? (size_t)n : 0;
+    }
+    // With nothing but errors and empty datagrams: the rest is at the next call's hand.
+    return e->in->len > 0 ? (ssize_t)buffer_copy_out(e->in, iov, iovcnt) : -EINTR;
+}
+
+// --- behind a codec ------------------------------------------------------------------------------
+
+static int
+wire_write(struct host_end *e)
+{
+    while (e->out->len > 0) {
+        const struct iovec iov = {e->out->bytes + e->out->at, e->out->len};
+        ssize_t n = socket_write(e->write_fd, &iov, 1);
+        if (n < 0)
+            return (int)n;
+        buffer_consume(e->out, (size_t)n);
+    }
+    return 0;
+}
+
+int
+host_end_flush(struct host_end *e)
+{
+    if (e->way != HOST_END_CODEC)
+        return 0;
+    size_t n;
+    do {
+        int rc = wire_write(e);
+        if (rc < 0)
+            return rc;
+        n = codec_reply(e->codec, e->out->bytes, buffer_room(e->out));
+        e->out->len += n;
+    } while (n > 0);
+    if (e->shut)
+        shutdown(e->write_fd, SHUT_WR);
+    return 0;
+}
+
+static ssize_t
+codec_write(struct host_end *e, const struct iovec *iov, int iovcnt)
+{
+    size_t total = 0;
+    if (e->shut || codec_is_shut(e->codec))
+        return -EPIPE;
+    for (int i = 0; i < iovcnt; i++) {
+        for (size_t at = 0; at < iov[i].iov_len;) {
+            struct codec_step step = {0, 0};
+            size_t room = buffer_room(e->out);
+            codec_encode(e->codec, (const uint8_t *)iov[i].iov_base + at, iov[i].iov_len - at,
+                         e->out->bytes + e->out->len, room, &step);
+            e->out->len += step.produced;
+            at += step.consumed;
+            total += step.consumed;
+            if (step.consumed > 0)
+                continue;
+            int rc = e->out->len > 0 ? wire_write(e) : -EAGAIN; // full, or not open yet
+            if (rc < 0)
+                return total > 0 ? (ssize_t)total : rc;
+        }
+    }
+    wire_write(e); // what it does not take, or why, shows at the next flush
+    return (ssize_t)total;
+}
+
+// The peer has said its last word in the codec's way, or broken its rules.
+static void
+wire_ended(struct host_end *e, int how)
+{
+    e->wire_end = how;
+    e->in->len = 0;
+    if (codec_is_shut(e->codec))
+        e->shut = true; // the answer, if one is owed, then SHUT_WR
+    host_end_flush(e);
+}
+
+// More wire bytes behind what `in` has. > 0, 0 at the end, or -errno.
+static ssize_t
+wire_read(struct host_end *e)
+{
+    size_t room = buffer_room(e->in);
+    if (room == 0)
+        return -EPROTO; // no message of a codec is as long before it takes some of it
+    const struct iovec iov = {e->in->bytes + e->in->len, room};
+    ssize_t n = file_read(e->read_fd, &iov, 1);
+    if (n > 0)
+        e->in->len += (size_t)n;
+    return n;
+}
+
+// Decodes what is there into one iovec. 0, CODEC_END or -EPROTO.
+static int
+decode_into(struct host_end *e, const struct iovec *iov, size_t *produced)
+{
+    struct codec_step step;
+    int rc;
+    *produced = 0;
+    do {
+        rc = codec_decode(e->codec, e->in->bytes + e->in->at, e->in->len,
+                          (uint8_t *)iov->iov_base + *produced, iov->iov_len - *produced, &step);
+        buffer_consume(e->in, step.consumed);
+        *produced += step.produced;
+    } while (rc == 0 && (step.consumed > 0 || step.produced > 0) && e->in->len > 0 &&
+             *produced < iov->iov_len);
+    return rc;
+}
+
+// Stream bytes out of what `in` has, or -EINTR when there is none in it.
+static ssize_t
+codec_take(struct host_end *e, const struct iovec *iov)
+{
+    size_t produced;
+    int rc = decode_into(e, iov, &produced);
+    if (rc != 0)
+        wire_ended(e, rc);
+    else
+        host_end_flush(e); // what the decoding made the codec owe; a failure shows later
+    if (produced > 0)
+        return (ssize_t)produced; // an end is told by the next call
+    if (rc == 0)
+        return -EINTR;
+    return rc == CODEC_END ? 0 : rc;
+}
+
+static ssize_t
+codec_read(struct host_end *e, const struct iovec *iov)
+{
+    if (e->wire_end != 0)
+        return e->wire_end == CODEC_END ? 0 : e->wire_end;
+    ssize_t n = e->in->len > 0 ? codec_take(e, iov) : -EINTR;
+    if (n != -EINTR)
+        return n;
+    n = wire_read(e);
+    if (n == 0)
+        wire_ended(e, codec_may_end(e->codec) ? CODEC_END : -ECONNRESET);
+    if (n == 0)
+        return e->wire_end == CODEC_END ? 0 : e->wire_end;
+    return n < 0 ? n : codec_take(e, iov);
+}
+
+// --- ends ----------------------------------------------------------------------------------------
+
+static enum host_end_way
+way_of(const struct device *dev)
+{
+    if (!dev)
+        return HOST_END_SOCKET;
+    if (codec_is_needed(dev))
+        return HOST_END_CODEC;
+    switch (dev->kind) {
+    case DEVICE_UNIX:
+    case DEVICE_TCP:
+    case DEVICE_TELNET:
+    case DEVICE_WEBSOCKET:
+    case DEVICE_CMD:
+    case DEVICE_VSOCK:
+        return HOST_END_SOCKET;
+    case DEVICE_UDP:
+        return HOST_END_DATAGRAM;
+    case DEVICE_PTY:
+    case DEVICE_FILE:
+    case DEVICE_PIPE:
+    case DEVICE_STDIO:
+    case DEVICE_TTY:
+        return HOST_END_FILE;
+    case DEVICE_NULL:
+        return HOST_END_NULL;
+    }
+    assert(false);
+    return HOST_END_NULL;
+}
+
+static bool
+fd_count_is_right(const struct host_end *e, size_t nfds)
+{
+    if (e->way == HOST_END_NULL)
+        return nfds == 0;
+    return nfds == 1 || (nfds == 2 && e->way == HOST_END_FILE);
+}
+
+static bool
+has_room_for_codec(struct host_end *e, const struct device *dev)
+{
+    if (e->way == HOST_END_CODEC) {
+        e->codec = codec_new(dev);
+        e->out = calloc(1, sizeof(*e->out));
+        if (!e->codec || !e->out)
+            return false;
+    }
+    if (e->way == HOST_END_CODEC || e->way == HOST_END_DATAGRAM) {
+        e->in = calloc(1, sizeof(*e->in));
+        return e->in != NULL;
+    }
+    return true;
+}
+
+int
+host_end_init(struct host_end *e, const struct device *dev, int log_fd, const int *fds, size_t nfds)
+{
+    *e = (struct host_end){.read_fd = -1, .write_fd = -1, .way = way_of(dev), .log_fd = log_fd};
+    int rc = 0;
+    if (!fd_count_is_right(e, nfds))
+        rc = -EPROTO;
+    else if (!has_room_for_codec(e, dev))
+        rc = -ENOMEM;
+    if (rc < 0) {
+        for (size_t i = 0; i < nfds; i++)
+            close(fds[i]);
+        host_end_close(e);
+        return rc;
+    }
+    if (nfds > 0) {
+        e->read_fd = dev && dev->kind == DEVICE_FILE ? -1 : fds[0];
+        e->write_fd = fds[nfds - 1];
+    }
+    return 0;
+}
+
+void
+host_end_close(struct host_end *e)
+{
+    if (e->read_fd >= 0 && e->read_fd != e->write_fd)
+        close(e->read_fd);
+    if (e->write_fd >= 0)
+        close(e->write_fd);
+    e->read_fd = e->write_fd = -1;
+    codec_free(e->codec);
+    free(e->in);
+    free(e->out);
+    e->codec = NULL;
+    e->in = e->out = NULL;
+}
+
+// The first n bytes. A log that fails is no reason to stop the traffic.
+static void
+log_bytes(struct host_end *e, const struct iovec *iov, int iovcnt, size_t n)
+{
+    for (int i = 0; i < iovcnt && n > 0; i++) {
+        size_t len = iov[i].iov_len < n ? iov[i].iov_len : n;
+        n -= len;
+        for (size_t at = 0; at < len;) {
+            ssize_t written = write(e->log_fd, (const uint8_t *)iov[i].iov_base + at, len - at);
+            if (written < 0 && errno == EINTR)
+                continue;
+            if (written <= 0) {
+                e->log_error = written < 0 ? errno : EIO;
+                return;
+            }
+            at += (size_t)written;
+        }
+    }
+}
+
+ssize_t
+host_end_write(struct host_end *e, const struct iovec *iov, int iovcnt)
+{
+    ssize_t n = 0;
+    switch (e->way) {
+    case HOST_END_SOCKET:
+        n = socket_write(e->write_fd, iov, iovcnt);
+        break;
+    case HOST_END_DATAGRAM:
+        n = datagram_write(e, iov, iovcnt);
+        break;
+    case HOST_END_FILE:
+        n = file_write(e->write_fd, iov, iovcnt);
+        break;
+    case HOST_END_CODEC:
+        n = codec_write(e, iov, iovcnt);
+        break;
+    case HOST_END_NULL:
+        for (int i = 0; i < iovcnt; i++)
+            n += (ssize_t)iov[i].iov_len;
+        break;
+    }
+    if (n > 0 && e->log_fd >= 0)
+        log_bytes(e, iov, iovcnt, (size_t)n);
+    return n;
+}
+
+ssize_t
+host_end_read(struct host_end *e, const struct iovec *iov, int iovcnt)
+{
+    switch (e->way) {
+    case HOST_END_SOCKET:
+    case HOST_END_FILE:
+        return file_read(e->read_fd, iov, iovcnt);
+    case HOST_END_DATAGRAM:
+        return datagram_read(e, iov, iovcnt);
+    case HOST_END_CODEC:
+        return codec_read(e, &iov[0]);
+    case HOST_END_NULL:
+        return -EAGAIN;
+    }
+    assert(false);
+    return -EBADF;
+}
+
+bool
+host_end_shutdown(struct host_end *e)
+{
+    switch (e->way) {
+    case HOST_END_SOCKET:
+        shutdown(e->write_fd, SHUT_WR);
+        return true;
+    case HOST_END_CODEC:
+        codec_finish(e->codec);
+        e->shut = true;
+        host_end_flush(e); // what is left goes at the next edge
+        return true;
+    case HOST_END_DATAGRAM:
+    case HOST_END_FILE:
+    case HOST_END_NULL:
+        return false;
+    }
+    assert(false);
+    return false;
+}
+
+bool
+host_end_is_raw_socket(const struct host_end *e)
+{
+    return e->way == HOST_END_SOCKET && e->log_fd < 0;
+}
+
+bool
+host_end_reads_short(const struct host_end *e)
+{
+    return e->way == HOST_END_SOCKET; // a terminal gives a line at a time, a codec what it has
+}
+
+bool
+host_end_is_over(const struct host_end *e)
+{
+    return e->way == HOST_END_CODEC && e->wire_end != 0 && e->shut;
+}
