@@ -10,6 +10,7 @@
 #include "host/opener.h"
 #include "lib/vmchannel.h"
 #include "link/open.h"
+#include "link/socket_links.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,8 +37,11 @@ struct broker {
     // The guest's side: a source of frame links, or listeners of a socket link.
     struct link_source *source;
     bool is_socket_link;
-    int *listener_fds; // one per channel; -1 with a frame link
+    int *listener_fds;            // one per channel; -1 with a frame link
+    struct unix_listener *hybrid; // the same of a hybrid link, with their paths; else NULL
     enum link_kind link_kind;
+    bool link_offload;
+    uint32_t guest_cid; // of a vsock link, else 0
     uint32_t link;  // number of the worker's link, 0: it has none
     uint32_t links; // of this worker, so far
 
@@ -64,11 +68,13 @@ finish(struct broker *b, int result)
 }
 
 static void
-end_opened(void *ctx, uint32_t session, int fd)
+end_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
 {
     struct broker *b = ctx;
-    courier_send(&b->worker.courier, &(struct message){.type = MESSAGE_OPENED, .session = session},
-                 fd);
+    courier_send_fds(
+        &b->worker.courier,
+        &(struct message){.type = MESSAGE_OPENED, .session = session, .fds = (uint32_t)nfds}, fds,
+        nfds);
 }
 
 static void
@@ -86,7 +92,11 @@ link_opened(void *ctx, int fd)
     b->link = ++b->links;
     courier_send(
         &b->worker.courier,
-        &(struct message){.type = MESSAGE_LINK, .link = b->link, .link_kind = b->link_kind}, fd);
+        &(struct message){.type = MESSAGE_LINK,
+                          .link = b->link,
+                          .link_kind = b->link_kind,
+                          .link_offload = b->link_offload},
+        fd);
 }
 
 static void
@@ -125,14 +135,34 @@ send_listeners(struct broker *b)
                       strerror(errno));
         else
             courier_send(&b->worker.courier,
-                         &(struct message){.type = MESSAGE_LISTENER, .channel = (uint32_t)i}, fd);
+                         &(struct message){.type = MESSAGE_LISTENER,
+                                           .channel = (uint32_t)i,
+                                           .guest_cid = b->guest_cid},
+                         fd);
     }
 }
 
 static void
+send_logs(struct broker *b)
+{
+    for (size_t i = 0; i < b->guest->channel_count; i++) {
+        int log_fd = opener_log_fd(b->opener, (uint16_t)i);
+        int fd = log_fd < 0 ? -1 : fcntl(log_fd, F_DUPFD_CLOEXEC, 0);
+        if (fd >= 0)
+            courier_send(&b->worker.courier,
+                         &(struct message){.type = MESSAGE_LOG, .channel = (uint32_t)i}, fd);
+        else if (log_fd >= 0)
+            log_error("%s: channel %u: logfile: %s", b->guest->name, b->guest->channels[i].port,
+                      strerror(errno));
+    }
+}
+
+// Logs first: they must be there before the first guest byte.
+static void
 on_ready(struct broker *b)
 {
     b->worker.ready = true;
+    send_logs(b);
     log_debug("%s: worker %d ready", b->guest->name, (int)b->worker.pid);
     if (b->is_socket_link)
         send_listeners(b);
@@ -169,7 +199,7 @@ on_link_down(struct broker *b, uint32_t link)
 }
 
 static void
-on_message(void *ctx, const struct message *m, int fd)
+on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
 {
     struct broker *b = ctx;
     // Ended, but its last words may still be in the socket.
@@ -193,10 +223,15 @@ on_message(void *ctx, const struct message *m, int fd)
     case MESSAGE_LINK_DOWN:
         on_link_down(b, m->link);
         break;
+    case MESSAGE_CLOSED:
+        if (!opener_closed(b->opener, m->session))
+            on_garbage(b);
+        break;
     case MESSAGE_OPENED:
     case MESSAGE_REFUSED:
     case MESSAGE_LINK:
     case MESSAGE_LISTENER:
+    case MESSAGE_LOG:
         break; // not from a worker: the courier lets none through
     }
 }
@@ -260,7 +295,48 @@ on_stop(void *ctx, unsigned events)
     finish(ctx, 0);
 }
 
-// The socket link's listeners: inherited, or made inside the guest's namespace.
+static int
+open_hybrid(struct broker *b, const struct link_spec *link, const uint16_t *ports,
+            struct error *err)
+{
+    size_t count = b->guest->channel_count;
+    struct unix_listener *listeners = calloc(count + 1, sizeof(*listeners));
+    if (!listeners)
+        return error_set(err, ENOMEM, "%s", link->path);
+    int rc = link_open_hybrid(link, ports, count, listeners, err);
+    if (rc < 0) {
+        free(listeners);
+        return rc;
+    }
+    b->hybrid = listeners;
+    for (size_t i = 0; i < count; i++)
+        b->listener_fds[i] = listeners[i].fd;
+    return 0;
+}
+
+static int
+open_socket_link(struct broker *b, const struct link_spec *link, const uint16_t *ports,
+                 struct error *err)
+{
+    const struct guest_config *g = b->guest;
+    switch (link->kind) {
+    case LINK_HYBRID:
+        return open_hybrid(b, link, ports, err);
+    case LINK_VSOCK:
+        return link_open_vsock(link, ports, g->channel_count, b->listener_fds, err);
+    case LINK_NETNS:
+        return link_open_netns(link, g->channel_addr, ports, g->channel_count, b->listener_fds,
+                               err);
+    case LINK_STREAM:
+    case LINK_TAP:
+    case LINK_PACKET:
+    case LINK_MESSAGE:
+        break; // frame links
+    }
+    return -EINVAL;
+}
+
+// The socket link's listeners: inherited, or made on the guest's side.
 static int
 open_listeners(struct broker *b, const struct broker_config *config, struct error *err)
 {
@@ -270,8 +346,7 @@ open_listeners(struct broker *b, const struct broker_config *config, struct erro
         return 0; // taken over already
     for (size_t i = 0; i < g->channel_count; i++)
         ports[i] = g->channels[i].port;
-    int rc = link_open_netns(&config->link, g->channel_addr, ports, g->channel_count,
-                             b->listener_fds, err);
+    int rc = open_socket_link(b, &config->link, ports, err);
     for (size_t i = 0; rc < 0 && i < g->channel_count; i++)
         b->listener_fds[i] = -1;
     return rc;
@@ -294,6 +369,7 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
                                .guest = b->guest->name,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
+                               .has_stdio = config->has_stdio,
                                .max_pending = b->guest->max_conns,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = b};
@@ -345,6 +421,8 @@ broker_new(const struct broker_config *config)
                          .listener_fds = fds,
                          .is_socket_link = is_socket_link,
                          .link_kind = config->link.kind,
+                         .link_offload = config->link.offload,
+                         .guest_cid = config->link.cid,
                          .garbage_limit = {.burst = 4, .interval_us = GARBAGE_LOG_US, .tokens = 4},
                          .respawn_timer = loop_timer_new(loop, on_respawn, b),
                          .respawn_us = RESPAWN_MIN_US,
@@ -389,9 +467,13 @@ broker_free(struct broker *b)
     worker_process_stop(&b->worker);
     link_source_free(b->source);
     opener_free(b->opener);
-    for (size_t i = 0; i < b->guest->channel_count; i++)
-        if (b->listener_fds[i] >= 0)
+    for (size_t i = 0; i < b->guest->channel_count; i++) {
+        if (b->hybrid)
+            unix_listener_close(&b->hybrid[i]);
+        else if (b->listener_fds[i] >= 0)
             close(b->listener_fds[i]);
+    }
+    free(b->hybrid);
     free(b->listener_fds);
     if (b->null_fd >= 0)
         close(b->null_fd);

@@ -14,6 +14,7 @@ struct broker_config {
     const struct guest_config *guest; // the caller's, outlives the broker
     struct link_spec link;            // for fd= links and netns listeners passed in, see below
     const int *listener_fds;          // netns by inherited listeners: one per channel; else NULL
+    bool has_stdio;                   // descriptors 0 and 1 are the user's: stdio may be a device
     bool exit_on_link_down;           // a link given by fd cannot come back: end instead of waiting
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/fdpass.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,12 +31,18 @@ watch(struct courier *c)
 }
 
 static void
+close_all(const int *fds, size_t nfds)
+{
+    for (size_t i = 0; i < nfds; i++)
+        close(fds[i]);
+}
+
+static void
 drop_queue(struct courier *c)
 {
     for (; c->used > 0; c->used--) {
-        int fd = c->queue[c->head].fd;
-        if (fd >= 0)
-            close(fd);
+        const struct courier_item *item = &c->queue[c->head];
+        close_all(item->fds, item->nfds);
         c->head = (c->head + 1) % c->size;
     }
 }
@@ -52,9 +59,9 @@ gone(struct courier *c)
 
 // 1: the socket took it, 0: full, -errno: broken.
 static int
-send_one(struct courier *c, const struct message *m, int fd)
+send_one(struct courier *c, const struct message *m, const int *fds, size_t nfds)
 {
-    ssize_t n = fdpass_send(c->io.fd, m, sizeof(*m), &fd, fd >= 0 ? 1 : 0);
+    ssize_t n = fdpass_send(c->io.fd, m, sizeof(*m), fds, nfds);
     if (n == -ETOOMANYREFS && m->type == MESSAGE_OPENED) {
         // Too many descriptors in flight (unix(7)), and nothing tells when they are fewer: this
         // end is closed by our caller, and the guest is refused.
@@ -72,39 +79,37 @@ flush(struct courier *c)
 {
     while (c->used > 0) {
         struct courier_item *item = &c->queue[c->head];
-        int rc = send_one(c, &item->message, item->fd);
+        int rc = send_one(c, &item->message, item->fds, item->nfds);
         if (rc == 0)
             break;
         if (rc < 0) {
             gone(c);
             return;
         }
-        if (item->fd >= 0)
-            close(item->fd);
+        close_all(item->fds, item->nfds);
         c->head = (c->head + 1) % c->size;
         c->used--;
     }
     watch(c);
 }
 
-// One message into m. 1: whole and valid, 2: valid, but its descriptor did not find room among
-// ours and is lost, 0: garbage, -errno: nothing there (-EAGAIN) or the end.
+// One message into m. 1: whole and valid, or valid but its descriptors did not find room among ours
+// and are lost; 0: garbage; -errno: nothing there (-EAGAIN) or the end.
 static int
-receive_one(struct courier *c, struct message *m, int *fd)
+receive_one(struct courier *c, struct message *m, int *fds, size_t *nfds)
 {
     struct message data = {0};
-    size_t nfds = 1;
-    ssize_t n = fdpass_recv(c->io.fd, &data, sizeof(data), fd, &nfds);
-    if (n == -EMSGSIZE)
-        return message_parse(m, &data, sizeof(data), 1, &c->limits) ? 2 : 0;
+    *nfds = MESSAGE_FDS_MAX;
+    ssize_t n = fdpass_recv(c->io.fd, &data, sizeof(data), fds, nfds);
+    if (n == -EMSGSIZE) {
+        size_t wants = message_fds(&data);
+        return wants > 0 && message_parse(m, &data, sizeof(data), wants, &c->limits);
+    }
     if (n <= 0)
         return n < 0 ? (int)n : -EPIPE;
-    if (message_parse(m, &data, (size_t)n, nfds, &c->limits)) {
-        *fd = nfds > 0 ? *fd : -1;
+    if (message_parse(m, &data, (size_t)n, *nfds, &c->limits))
         return 1;
-    }
-    if (nfds > 0)
-        close(*fd);
+    close_all(fds, *nfds);
     return 0;
 }
 
@@ -113,8 +118,9 @@ receive(struct courier *c)
 {
     for (int i = 0; i < RECEIVE_MAX && c->io.fd >= 0 && may_read(c); i++) {
         struct message m;
-        int fd = -1;
-        int rc = receive_one(c, &m, &fd);
+        int fds[MESSAGE_FDS_MAX];
+        size_t nfds;
+        int rc = receive_one(c, &m, fds, &nfds);
         if (rc == -EAGAIN)
             return;
         if (rc < 0)
@@ -122,7 +128,7 @@ receive(struct courier *c)
         else if (rc == 0)
             c->events->on_garbage(c->ctx);
         else
-            c->events->on_message(c->ctx, &m, rc == 1 ? fd : -1);
+            c->events->on_message(c->ctx, &m, fds, nfds);
     }
 }
 
@@ -178,19 +184,27 @@ courier_fini(struct courier *c)
 bool
 courier_send(struct courier *c, const struct message *m, int fd)
 {
+    return courier_send_fds(c, m, &fd, fd >= 0 ? 1 : 0);
+}
+
+bool
+courier_send_fds(struct courier *c, const struct message *m, const int *fds, size_t nfds)
+{
+    assert(nfds <= MESSAGE_FDS_MAX);
     if (!c->queue || c->io.fd < 0 || c->used == c->size) {
-        if (fd >= 0)
-            close(fd);
+        close_all(fds, nfds);
         return false;
     }
     // A broken socket is not told from here, in the midst of the caller's work: the queued message
     // is dropped when the loop reports the hang-up.
-    if (c->used == 0 && send_one(c, m, fd) > 0) {
-        if (fd >= 0)
-            close(fd);
+    if (c->used == 0 && send_one(c, m, fds, nfds) > 0) {
+        close_all(fds, nfds);
         return true;
     }
-    c->queue[(c->head + c->used) % c->size] = (struct courier_item){*m, fd};
+    struct courier_item *item = &c->queue[(c->head + c->used) % c->size];
+    *item = (struct courier_item){.message = *m, .nfds = nfds};
+    for (size_t i = 0; i < nfds; i++)
+        item->fds[i] = fds[i];
     c->used++;
     watch(c);
     return true;

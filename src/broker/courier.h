@@ -12,9 +12,9 @@
 #include <stdint.h>
 
 struct courier_events {
-    // A valid message. fd: its descriptor, whose ownership passes; -1 when its type has none, and
-    // when this process had no room for it (EMFILE).
-    void (*on_message)(void *ctx, const struct message *m, int fd);
+    // A valid message and its descriptors, whose ownership passes. There are none, though the
+    // message wants some (message_fds), when this process had no room for them (EMFILE).
+    void (*on_message)(void *ctx, const struct message *m, const int *fds, size_t nfds);
     // The other side sent something else; it was dropped, its descriptors closed.
     void (*on_garbage)(void *ctx);
     // The other side is gone. Called once.
@@ -23,7 +23,8 @@ struct courier_events {
 
 struct courier_item {
     struct message message;
-    int fd; // owned; -1: none
+    int fds[MESSAGE_FDS_MAX]; // owned
+    size_t nfds;
 };
 
 struct courier {
@@ -47,5 +48,7 @@ void courier_fini(struct courier *c); // harmless on a zeroed courier or a secon
 // Sends m with fd (-1: none; taken over, also on failure), now or as soon as the socket takes it.
 // False when the queue is full or the other side gone.
 bool courier_send(struct courier *c, const struct message *m, int fd);
+// The same with nfds descriptors, 0 to MESSAGE_FDS_MAX.
+bool courier_send_fds(struct courier *c, const struct message *m, const int *fds, size_t nfds);
 // Messages that may still be queued.
 uint32_t courier_room(const struct courier *c);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The broker's side of a frame link. A stream is handed over and forgotten: the next one is
-// accepted or connected anew. A tap or packet socket is also kept here, so that a worker's
-// successor goes on with the same queue. Opening itself is link/open's.
+// accepted or connected anew. A tap, packet or datagram socket is also kept here, so that a
+// worker's successor goes on with the same queue. Nobody tells when the peer of a datagram socket
+// is gone, so it is looked at now and then. Opening itself is link/open's and link/datagram's.
 #include "broker/link_source.h"
 
 #include "base/log.h"
+#include "link/datagram.h"
 #include "link/open.h"
 
 #include <errno.h>
@@ -16,7 +18,8 @@
 
 #define RETRY_US           1000000
 #define CONNECT_TIMEOUT_US 5000000
-#define LOG_BURST          8 // "up" lines, then one per interval
+#define WATCH_US           1000000 // how often a datagram peer is looked at
+#define LOG_BURST          8       // "up" lines, then one per interval
 #define LOG_INTERVAL_US    10000000
 
 struct link_source {
@@ -31,12 +34,15 @@ struct link_source {
     int kept_fd;    // tap, packet, and an inherited stream before its use; -1: none
     bool inherited; // spec.fd was given: there is no second one
 
-    struct unix_listener listener; // stream server
+    struct unix_listener listener; // stream server, or the datagram socket
     struct loop_io listener_io;
     bool listening; // listener_io is in the loop
 
+    struct datagram_peer peer; // of a Unix datagram socket
+    bool met;                  // the socket is connected to it
+
     struct loop_io connect_io; // stream client: a connect under way, fd -1 when none
-    int timer;                 // retry, or the end of patience with connect_io
+    int timer;                 // retry, the end of patience with connect_io, or the next WATCH_US
     int failing;               // errno of the last failed attempt, 0 after a success
     uint64_t rest_until_us;    // no attempt of ours before: a link that breaks at once is no loop
     struct log_limit limit;    // of "up"
@@ -98,11 +104,11 @@ on_listener(void *ctx, unsigned events)
 }
 
 static void
-start_listening(struct link_source *s)
+start_listening(struct link_source *s, void (*on_event)(void *ctx, unsigned events))
 {
     if (s->listening)
         return;
-    s->listener_io = (struct loop_io){.fd = s->listener.fd, .on_event = on_listener, .ctx = s};
+    s->listener_io = (struct loop_io){.fd = s->listener.fd, .on_event = on_event, .ctx = s};
     if (loop_add(s->loop, &s->listener_io, LOOP_READ) < 0)
         retry_later(s);
     else
@@ -173,6 +179,18 @@ open_queue(struct link_source *s, struct error *err)
     return link_open_packet(&s->spec, err);
 }
 
+static void
+hand_over_duplicate(struct link_source *s, int kept)
+{
+    int fd = fcntl(kept, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        note_failure(s, errno, strerror(errno));
+        retry_later(s);
+        return;
+    }
+    hand_over(s, fd);
+}
+
 // A tap or packet socket: the worker gets a duplicate.
 static void
 start_queue(struct link_source *s)
@@ -186,13 +204,77 @@ start_queue(struct link_source *s)
         retry_later(s);
         return;
     }
-    int fd = fcntl(s->kept_fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) {
-        note_failure(s, errno, strerror(errno));
-        retry_later(s);
+    hand_over_duplicate(s, s->kept_fd);
+}
+
+static bool
+is_datagram(const struct link_spec *spec)
+{
+    return spec->kind == LINK_MESSAGE &&
+           (spec->carrier == LINK_CARRIER_UNIX || spec->carrier == LINK_CARRIER_UDP);
+}
+
+static bool
+is_queue(const struct link_spec *spec)
+{
+    return spec->kind == LINK_TAP || spec->kind == LINK_PACKET;
+}
+
+static void
+part_from_peer(struct link_source *s)
+{
+    if (s->met)
+        datagram_part(s->listener.fd);
+    s->met = false;
+}
+
+static void
+on_first_message(void *ctx, unsigned events)
+{
+    struct link_source *s = ctx;
+    struct error err = {{0}};
+    int rc = datagram_meet(s->listener.fd, &s->spec, &s->peer, &err);
+    if (rc == 0) {
+        s->met = true;
+        stop_listening(s);
+        hand_over_duplicate(s, s->listener.fd);
+        loop_timer_set(s->loop, s->timer, loop_clock_us() + WATCH_US);
+    } else if (rc != -EAGAIN) {
+        note_failure(s, -rc, err.text); // the next message may be of somebody else
+    }
+}
+
+static void
+start_datagram(struct link_source *s)
+{
+    if (s->spec.carrier == LINK_CARRIER_UDP) {
+        hand_over_duplicate(s, s->listener.fd);
         return;
     }
-    hand_over(s, fd);
+    struct error err = {{0}};
+    if (s->met && !datagram_peer_is_there(&s->peer))
+        part_from_peer(s);
+    int rc = s->met ? 0 : datagram_meet(s->listener.fd, &s->spec, &s->peer, &err);
+    if (rc == 0) {
+        s->met = true;
+        hand_over_duplicate(s, s->listener.fd);
+        loop_timer_set(s->loop, s->timer, loop_clock_us() + WATCH_US);
+    } else if (s->spec.peer_path[0]) {
+        note_failure(s, -rc, err.text);
+        retry_later(s);
+    } else {
+        start_listening(s, on_first_message);
+    }
+}
+
+static void
+watch_peer(struct link_source *s)
+{
+    // The worker sees it and gives the link up.
+    if (!datagram_peer_is_there(&s->peer))
+        part_from_peer(s);
+    else
+        loop_timer_set(s->loop, s->timer, loop_clock_us() + WATCH_US);
 }
 
 static void
@@ -202,14 +284,16 @@ start(struct link_source *s)
         s->wanted = false;
         log_info("%s: link %s: inherited descriptor, no other will come", s->guest, s->name);
         s->events->on_exhausted(s->ctx);
-    } else if (s->spec.kind != LINK_STREAM) {
+    } else if (is_queue(&s->spec)) {
         start_queue(s);
+    } else if (is_datagram(&s->spec)) {
+        start_datagram(s);
     } else if (s->inherited) {
         int fd = s->kept_fd;
         s->kept_fd = -1;
         hand_over(s, fd);
     } else if (s->spec.server) {
-        start_listening(s);
+        start_listening(s, on_listener);
     } else {
         start_connect(s);
     }
@@ -225,15 +309,24 @@ on_timer(void *ctx)
     }
     if (s->wanted)
         start(s);
+    else if (s->met)
+        watch_peer(s);
 }
 
 // What cannot wait until it is asked for: the other side may start only when we are there.
 static int
 open_at_start(struct link_source *s, struct error *err)
 {
+    bool pending;
+    if (s->inherited && s->spec.kind == LINK_MESSAGE) {
+        int rc = link_connect(&s->spec, &pending, err); // looks whether it will do
+        return rc < 0 ? rc : 0;
+    }
     if (s->inherited)
         return 0;
-    if (s->spec.kind == LINK_STREAM)
+    if (is_datagram(&s->spec))
+        return datagram_open(&s->spec, &s->listener, err);
+    if (!is_queue(&s->spec))
         return s->spec.server ? link_listen(&s->spec, &s->listener, err) : 0;
     s->kept_fd = open_queue(s, err);
     return s->kept_fd < 0 ? s->kept_fd : 0;
@@ -290,8 +383,10 @@ link_source_next(struct link_source *s)
     if (s->wanted)
         return;
     s->wanted = true;
-    // Who connects to our listener sets the pace; what we open ourselves we pace.
-    if (s->listener.fd < 0 && !s->inherited && loop_clock_us() < s->rest_until_us)
+    // Who connects or sends to our socket sets the pace; what we open ourselves we pace.
+    bool guest_comes = s->spec.server || (is_datagram(&s->spec) && !s->spec.peer_path[0] &&
+                                          s->spec.carrier == LINK_CARRIER_UNIX);
+    if (!guest_comes && !s->inherited && loop_clock_us() < s->rest_until_us)
         loop_timer_set(s->loop, s->timer, s->rest_until_us);
     else
         start(s);
@@ -303,6 +398,7 @@ link_source_broken(struct link_source *s)
     if (s->kept_fd >= 0)
         close(s->kept_fd);
     s->kept_fd = -1;
+    part_from_peer(s);
 }
 
 void

@@ -7,13 +7,14 @@
 
 #define ERRNO_MAX 4095
 
-static_assert(sizeof(struct message) == 8 * 4, "no padding: the struct is what is sent");
+static_assert(sizeof(struct message) == 11 * 4, "no padding: the struct is what is sent");
 
 // What each type may carry; a field that is not named must be zero.
 struct message_rule {
     const char *name;
     bool from_worker;
-    bool has_fd, has_session, has_channel, has_peer, has_why, has_link, has_link_kind;
+    bool has_fds; // as many as its field says
+    bool has_fd, has_session, has_channel, has_peer, has_why, has_link, has_link_kind, has_cid;
 };
 
 static const struct message_rule rules[] = {
@@ -25,10 +26,12 @@ static const struct message_rule rules[] = {
                       .has_peer = true},
     [MESSAGE_CANCEL] = {.name = "cancel", .from_worker = true, .has_session = true},
     [MESSAGE_LINK_DOWN] = {.name = "link-down", .from_worker = true, .has_link = true},
-    [MESSAGE_OPENED] = {.name = "opened", .has_fd = true, .has_session = true},
+    [MESSAGE_CLOSED] = {.name = "closed", .from_worker = true, .has_session = true},
+    [MESSAGE_OPENED] = {.name = "opened", .has_fds = true, .has_session = true},
     [MESSAGE_REFUSED] = {.name = "refused", .has_session = true, .has_why = true},
     [MESSAGE_LINK] = {.name = "link", .has_fd = true, .has_link = true, .has_link_kind = true},
-    [MESSAGE_LISTENER] = {.name = "listener", .has_fd = true, .has_channel = true},
+    [MESSAGE_LISTENER] = {.name = "listener", .has_fd = true, .has_channel = true, .has_cid = true},
+    [MESSAGE_LOG] = {.name = "log", .has_fd = true, .has_channel = true},
 };
 
 #define RULES (sizeof(rules) / sizeof(rules[0]))
@@ -36,7 +39,7 @@ static const struct message_rule rules[] = {
 static bool
 is_frame_link(uint32_t kind)
 {
-    return kind == LINK_STREAM || kind == LINK_TAP || kind == LINK_PACKET;
+    return kind == LINK_STREAM || kind == LINK_TAP || kind == LINK_PACKET || kind == LINK_MESSAGE;
 }
 
 bool
@@ -50,7 +53,9 @@ message_parse(struct message *out, const void *data, size_t len, size_t nfds,
     if (m.type >= RULES || !rules[m.type].name)
         return false;
     const struct message_rule *r = &rules[m.type];
-    if (r->from_worker != limits->from_worker || nfds != (r->has_fd ? 1 : 0))
+    if (r->from_worker != limits->from_worker || nfds != message_fds(&m))
+        return false;
+    if (r->has_fds ? m.fds > MESSAGE_FDS_MAX : m.fds != 0)
         return false;
     if (r->has_channel ? m.channel >= limits->channels : m.channel != 0)
         return false;
@@ -64,8 +69,18 @@ message_parse(struct message *out, const void *data, size_t len, size_t nfds,
         return false;
     if (r->has_link_kind ? !is_frame_link(m.link_kind) : m.link_kind != 0)
         return false;
+    if (m.link_offload > (r->has_link_kind ? 1 : 0) || (!r->has_cid && m.guest_cid != 0))
+        return false;
     *out = m;
     return true;
+}
+
+size_t
+message_fds(const struct message *m)
+{
+    if (m->type >= RULES)
+        return 0;
+    return rules[m->type].has_fds ? m->fds : rules[m->type].has_fd;
 }
 
 const char *

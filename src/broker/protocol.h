@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What broker and worker say to each other: one fixed-size message at a time over a SOCK_SEQPACKET
-// pair, at most one descriptor with it. Each side checks what the other sent before it is used; the
+// pair, at most two descriptors with it. Each side checks what the other sent before it is used; the
 // worker is not trusted by the broker.
 #pragma once
 
@@ -17,12 +17,16 @@ enum message_type {
     MESSAGE_OPEN,      // session, channel, peer: a guest wants a host end
     MESSAGE_CANCEL,    // session: no answer is wanted any more
     MESSAGE_LINK_DOWN, // link: the link of that number broke
+    MESSAGE_CLOSED,    // session: it was opened, is over, and its device is counted
     // Broker to worker.
-    MESSAGE_OPENED,   // session; the host end
+    MESSAGE_OPENED,   // session, fds; the host end
     MESSAGE_REFUSED,  // session, why
-    MESSAGE_LINK,     // link, link_kind; the guest's frames
-    MESSAGE_LISTENER, // channel; a listening socket inside the guest's namespace
+    MESSAGE_LINK,     // link, link_kind, link_offload; the guest's frames
+    MESSAGE_LISTENER, // channel, guest_cid; a listening socket on the guest's side
+    MESSAGE_LOG,      // channel; where its traffic is logged
 };
+
+#define MESSAGE_FDS_MAX 2
 
 // Fields that a type does not name are zero.
 struct message {
@@ -34,6 +38,9 @@ struct message {
     int32_t why;        // -1..-4095: a negative errno
     uint32_t link;      // counts the links of this worker, from 1
     uint32_t link_kind; // enum link_kind
+    uint32_t fds;       // 0..MESSAGE_FDS_MAX: descriptors that come with it
+    uint32_t link_offload; // 0 or 1, see struct link_spec
+    uint32_t guest_cid;    // AF_VSOCK: the only CID to admit, else 0
 };
 
 // What a receiver checks messages against.
@@ -46,4 +53,6 @@ struct message_limits {
 // descriptors its type wants.
 bool message_parse(struct message *out, const void *data, size_t len, size_t nfds,
                    const struct message_limits *limits);
+// Descriptors that a message, which need not be valid, says come with it.
+size_t message_fds(const struct message *m);
 const char *message_name(uint32_t type); // for log lines

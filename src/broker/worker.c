@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "broker/courier.h"
+#include "host/opener.h"
 #include "lib/vmchannel.h"
 
 #include <errno.h>
@@ -55,6 +56,17 @@ ask_cancel(void *ctx, uint32_t session)
     courier_send(&w->broker, &(struct message){.type = MESSAGE_CANCEL, .session = session}, -1);
 }
 
+// Counted devices alone; the courier has room as for a cancel, since a session has but one of the
+// two.
+static void
+tell_closed(void *ctx, uint32_t session, uint16_t channel)
+{
+    struct worker *w = ctx;
+    if (opener_counts(&w->guest->channels[channel].device))
+        courier_send(&w->broker, &(struct message){.type = MESSAGE_CLOSED, .session = session},
+                     -1);
+}
+
 static void
 on_link_down(void *ctx)
 {
@@ -69,6 +81,7 @@ static void
 take_link(struct worker *w, const struct message *m, int fd)
 {
     w->link = m->link;
+    vmc_set_offload(w->vmc, m->link_offload);
     int rc = fd < 0 ? -EMFILE : vmc_attach_fd(w->vmc, (enum link_kind)m->link_kind, fd);
     if (rc == 0)
         return;
@@ -77,24 +90,37 @@ take_link(struct worker *w, const struct message *m, int fd)
 }
 
 static void
-on_message(void *ctx, const struct message *m, int fd)
+on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
 {
     struct worker *w = ctx;
+    int fd = nfds > 0 ? fds[0] : -1;
     int rc;
     switch (m->type) {
     case MESSAGE_OPENED:
-        if (fd >= 0)
-            vmc_opened(w->vmc, m->session, fd);
-        else
-            vmc_refused(w->vmc, m->session, -EMFILE);
+        if (nfds == m->fds) {
+            vmc_opened(w->vmc, m->session, fds, nfds);
+            break;
+        }
+        vmc_refused(w->vmc, m->session, -EMFILE);
+        ask_cancel(w, m->session);
         break;
     case MESSAGE_REFUSED:
         vmc_refused(w->vmc, m->session, m->why);
+        if (m->why == -ETOOMANYREFS) // it was opened, and lost its descriptors on the way
+            ask_cancel(w, m->session);
+        break;
+    case MESSAGE_LOG:
+        if (fd >= 0)
+            vmc_set_log(w->vmc, (uint16_t)m->channel, fd);
+        else
+            log_error("%s: channel %u: no descriptor left for its logfile", w->guest->name,
+                      w->guest->channels[m->channel].port);
         break;
     case MESSAGE_LINK:
         take_link(w, m, fd);
         break;
     case MESSAGE_LISTENER:
+        vmc_set_guest_cid(w->vmc, m->guest_cid);
         rc = fd < 0 ? -EMFILE : vmc_attach_listener(w->vmc, (uint16_t)m->channel, fd);
         if (rc < 0)
             log_error("%s: channel %u: cannot listen: %s", w->guest->name,
@@ -129,7 +155,7 @@ static void
 reset_signals(void)
 {
     static const int defaults[] = {SIGCHLD, SIGALRM, SIGUSR1, SIGUSR2, SIGWINCH, SIGIO};
-    static const int ignored[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    static const int ignored[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXFSZ};
     for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++)
         signal(defaults[i], SIG_DFL);
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
@@ -177,7 +203,7 @@ static int
 serve(struct worker *w)
 {
     const struct guest_config *g = w->guest;
-    struct hub_opener opener = {.open = ask_open, .cancel = ask_cancel, .ctx = w};
+    struct hub_opener opener = {.open = ask_open, .cancel = ask_cancel, .closed = tell_closed, .ctx = w};
     struct vmc_config vc = {.guest = g->name,
                             .channel_addr = g->channel_addr,
                             .guest_addr = g->guest_addr,

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct vmc {
     struct hub *hub;
     struct opener *opener;         // in-process host ends; NULL with an opener of the caller's
     struct channel_spec *channels; // what the opener reads
+    bool offload;                  // of the next link
     // vmc_fd(): a timerfd in the loop's epoll makes its deadlines visible from outside.
     struct loop_io timer_io;
     uint64_t timer_us; // what it is set to
@@ -47,10 +49,17 @@ hub_wants_no_end(void *ctx, uint32_t session)
 }
 
 static void
-end_opened(void *ctx, uint32_t session, int fd)
+hub_closed_end(void *ctx, uint32_t session, uint16_t channel)
 {
     struct vmc *v = ctx;
-    hub_opened(v->hub, session, fd);
+    opener_closed(v->opener, session); // knows of counted devices alone
+}
+
+static void
+end_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
+{
+    struct vmc *v = ctx;
+    hub_opened(v->hub, session, fds, nfds);
 }
 
 static void
@@ -71,7 +80,17 @@ start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = v};
     v->opener = opener_new(&oc, err);
-    return v->opener ? 0 : -EINVAL;
+    if (!v->opener)
+        return -EINVAL;
+    for (size_t i = 0; i < config->channel_count; i++) {
+        int log_fd = opener_log_fd(v->opener, (uint16_t)i);
+        int fd = log_fd < 0 ? -1 : fcntl(log_fd, F_DUPFD_CLOEXEC, 0);
+        if (fd >= 0)
+            hub_set_log(v->hub, (uint16_t)i, fd);
+        else if (log_fd >= 0)
+            return error_set(err, errno, "channel %u: logfile", config->channels[i].port);
+    }
+    return 0;
 }
 
 static int
@@ -91,7 +110,7 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
              .max_conns = config->max_conns,
              .max_half_open = config->max_conns < HALF_OPEN_MAX ? config->max_conns : HALF_OPEN_MAX,
              .ring_bytes = RING_BYTES},
-        .opener = {.open = hub_wants_end, .cancel = hub_wants_no_end, .ctx = v}};
+        .opener = {.open = hub_wants_end, .cancel = hub_wants_no_end, .closed = hub_closed_end, .ctx = v}};
     if (config->opener)
         hc.opener = *config->opener;
     if (getrandom(&hc.stack.secret, sizeof(hc.stack.secret), 0) != sizeof(hc.stack.secret))
@@ -100,10 +119,12 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
     if (!v->hub)
         return error_set(err, ENOMEM, "%u connections", (unsigned)config->max_conns);
     for (size_t i = 0; i < config->channel_count; i++) {
-        const struct channel_spec *spec = &config->channels[i];
+        const struct channel_spec *spec = &v->channels[i];
         struct hub_channel ch = {.port = spec->port,
                                  .max = spec->device.max,
-                                 .accept_early = spec->device.server && !spec->device.wait};
+                                 .accept_early = spec->device.server && !spec->device.wait,
+                                 .device = &spec->device,
+                                 .text = spec->text};
         int rc = hub_add_channel(v->hub, &ch);
         if (rc < 0)
             return error_set(err, -rc, "channel %u", spec->port);
@@ -176,14 +197,33 @@ vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd)
     case LINK_PACKET:
         link = link_new_packet(v->loop, fd, events, v->hub);
         break;
+    case LINK_MESSAGE:
+        link = link_new_message(v->loop, fd, events, v->hub);
+        break;
     case LINK_NETNS:
+    case LINK_HYBRID:
+    case LINK_VSOCK:
         close(fd);
         return -EINVAL;
     }
     if (!link)
         return -ENOMEM;
+    if (v->offload)
+        link_take_partial_csum(link);
     hub_attach_link(v->hub, link);
     return 0;
+}
+
+void
+vmc_set_offload(struct vmc *v, bool offload)
+{
+    v->offload = offload;
+}
+
+void
+vmc_set_guest_cid(struct vmc *v, uint32_t cid)
+{
+    hub_set_guest_cid(v->hub, cid);
 }
 
 int
@@ -199,9 +239,15 @@ vmc_on_link_down(struct vmc *v, void (*on_down)(void *ctx), void *ctx)
 }
 
 void
-vmc_opened(struct vmc *v, uint32_t session, int fd)
+vmc_opened(struct vmc *v, uint32_t session, const int *fds, size_t nfds)
 {
-    hub_opened(v->hub, session, fd);
+    hub_opened(v->hub, session, fds, nfds);
+}
+
+void
+vmc_set_log(struct vmc *v, uint16_t channel, int fd)
+{
+    hub_set_log(v->hub, channel, fd);
 }
 
 void

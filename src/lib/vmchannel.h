@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // libvmchannel: one guest's channels inside the caller's process and event loop. Attach what
 // carries the guest's frames, add channels, and dispatch whenever vmc_fd() is readable.
-// Single-threaded; it never blocks, exits or raises SIGPIPE. The daemon's worker is built on it; a
+// Single-threaded; it never blocks, exits or raises SIGPIPE (but for pipes, terminals and socket
+// links, with which the caller ignores it). The daemon's worker is built on it; a
 // hypervisor can be.
 #pragma once
 
@@ -37,15 +38,23 @@ void vmc_free(struct vmc *v); // closes every connection and the link; no callba
 // Frames: the guest's link on an open descriptor (link/link.h says what each kind must be). Takes
 // ownership, also on failure. A link attached before is dropped with its connections. 0 or -errno.
 int vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd);
-// No frames: a listening TCP socket on the guest's side of the channel with that index. Takes
-// ownership, also on failure. 0 or -errno.
+// Of the links attached from now on (stream, message): the guest leaves its checksums to us, see
+// link_take_partial_csum().
+void vmc_set_offload(struct vmc *v, bool offload);
+// No frames: a listening stream socket (TCP, Unix, AF_VSOCK) on the guest's side of the channel with
+// that index. Takes ownership, also on failure. 0 or -errno.
 int vmc_attach_listener(struct vmc *v, uint16_t channel, int fd);
+// AF_VSOCK listeners admit this CID alone; 0, the default: none.
+void vmc_set_guest_cid(struct vmc *v, uint32_t cid);
 // The link broke or its peer left; its connections are closed by then. Attach the next one.
 void vmc_on_link_down(struct vmc *v, void (*on_down)(void *ctx), void *ctx);
 
 // Answers of config->opener, see hub_opened() and hub_refused().
-void vmc_opened(struct vmc *v, uint32_t session, int fd);
+void vmc_opened(struct vmc *v, uint32_t session, const int *fds, size_t nfds);
 void vmc_refused(struct vmc *v, uint32_t session, int why);
+
+// With config->opener, logfile= is its affair too: see hub_set_log().
+void vmc_set_log(struct vmc *v, uint16_t channel, int fd);
 
 // Readable when vmc_dispatch() has something to do, timers included. -1 when out of descriptors.
 int vmc_fd(struct vmc *v);

@@ -48,6 +48,8 @@ CALLS = [
         "broker/",               # the process that opens
         "host/",                 # host ends, on the broker's behalf
         "link/open.c",           # what a link needs, on the broker's behalf
+        "link/datagram.c",       # part of it
+        "link/socket_links.c",   # part of it
         "link/netns.c",          # interfaces and sockets in namespaces, likewise
         "link/netns_iface.c",    # part of it
         "link/netns_socket.c",   # part of it
@@ -58,6 +60,7 @@ CALLS = [
 # (file, call): why this one may.
 EXCEPTIONS = {
     ("link/netns.c", "_exit"): "ends the forked helper inside the namespace",
+    ("host/command.c", "_exit"): "ends the forked child when there is no command to become",
     ("broker/", "_exit"): "ends the forked worker without the parent's exit handlers",
 }
 

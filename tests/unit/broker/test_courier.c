@@ -17,7 +17,8 @@ struct side {
     struct courier courier;
     uint32_t got;  // messages
     uint32_t next; // session expected next
-    uint32_t fds;  // of them with a descriptor
+    size_t wanted; // descriptors that came with them, by their word
+    size_t fds;    // by count
     uint32_t garbage;
     uint32_t gone;
 };
@@ -26,16 +27,16 @@ static struct loop *loop;
 static struct side broker, worker;
 
 static void
-on_message(void *ctx, const struct message *m, int fd)
+on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
 {
     struct side *s = ctx;
     s->got++;
     if (m->session != 0)
         assert_int_equal(m->session, ++s->next);
-    if (fd >= 0) {
-        s->fds++;
-        close(fd);
-    }
+    s->wanted += message_fds(m);
+    s->fds += nfds;
+    for (size_t i = 0; i < nfds; i++)
+        close(fds[i]);
 }
 
 static void
@@ -88,7 +89,7 @@ TEST(messages_arrive_in_order_with_their_descriptors)
     setup();
     for (uint32_t i = 1; i <= 10; i++)
         assert_true(courier_send(&broker.courier,
-                                 &(struct message){.type = MESSAGE_OPENED, .session = i}, dup(0)));
+                                 &(struct message){.type = MESSAGE_OPENED, .session = i, .fds = 1}, dup(0)));
     assert_true(courier_send(
         &broker.courier, &(struct message){.type = MESSAGE_REFUSED, .session = 11, .why = -1}, -1));
     turns(3);
@@ -108,7 +109,7 @@ TEST(what_the_socket_does_not_take_is_kept_in_order)
             &(struct message){.type = MESSAGE_REFUSED, .session = ++sent, .why = -1}, -1));
     assert_true(sent > QUEUE);
     assert_false(courier_send(&broker.courier,
-                              &(struct message){.type = MESSAGE_OPENED, .session = 1}, dup(0)));
+                              &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1}, dup(0)));
     turns(500);
     assert_int_equal(worker.got, sent);
     assert_int_equal(courier_room(&broker.courier), QUEUE);
@@ -160,7 +161,7 @@ TEST(garbage_is_counted_and_its_descriptors_closed)
     for (int i = 0; i < FDPASS_MAX; i++)
         fds[i] = dup(0);
     struct message ready = {.type = MESSAGE_READY};
-    struct message opened = {.type = MESSAGE_OPENED, .session = 1};
+    struct message opened = {.type = MESSAGE_OPENED, .session = 1, .fds = 1};
     assert_true(fdpass_send(sock, bytes, 1, NULL, 0) > 0);
     assert_true(fdpass_send(sock, bytes, sizeof(struct message) + 1, NULL, 0) > 0);
     assert_true(fdpass_send(sock, bytes, sizeof(bytes), NULL, 0) > 0);
@@ -181,7 +182,7 @@ TEST(descriptor_without_room_is_a_message_without_it)
 {
     setup();
     struct rlimit was, now;
-    courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1}, dup(0));
+    courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1}, dup(0));
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
     int next = dup(0);
     close(next);
@@ -205,7 +206,7 @@ TEST(end_of_the_other_side_is_told_once_after_its_last_words)
     assert_int_equal(broker.got, 1);
     assert_int_equal(broker.gone, 1);
     assert_false(courier_send(&broker.courier,
-                              &(struct message){.type = MESSAGE_OPENED, .session = 1}, dup(0)));
+                              &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1}, dup(0)));
     teardown();
 }
 
@@ -213,7 +214,7 @@ TEST(end_of_the_other_side_with_a_queue_is_told_too)
 {
     setup();
     while (courier_room(&broker.courier) > QUEUE - 10)
-        courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1},
+        courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1},
                      dup(0));
     courier_fini(&worker.courier);
     turns(3);

@@ -23,12 +23,18 @@ static const struct message worker_says[] = {
     {.type = MESSAGE_OPEN, .session = 1, .channel = 2, .guest_addr = 0x0a00020f, .guest_port = 9},
     {.type = MESSAGE_CANCEL, .session = UINT32_MAX},
     {.type = MESSAGE_LINK_DOWN, .link = 1},
+    {.type = MESSAGE_CLOSED, .session = 7},
 };
 static const struct message broker_says[] = {
-    {.type = MESSAGE_OPENED, .session = 1},
+    {.type = MESSAGE_OPENED, .session = 1, .fds = 1},
     {.type = MESSAGE_REFUSED, .session = 1, .why = -ENOENT},
     {.type = MESSAGE_LINK, .link = 1, .link_kind = LINK_TAP},
     {.type = MESSAGE_LISTENER, .channel = 2},
+    {.type = MESSAGE_LINK, .link = 1, .link_kind = LINK_MESSAGE, .link_offload = 1},
+    {.type = MESSAGE_LISTENER, .channel = 2, .guest_cid = 3},
+    {.type = MESSAGE_LOG, .channel = 2},
+    {.type = MESSAGE_OPENED, .session = 2},
+    {.type = MESSAGE_OPENED, .session = 3, .fds = 2},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -36,7 +42,9 @@ static const struct message broker_says[] = {
 static size_t
 fds_of(const struct message *m)
 {
-    return m->type == MESSAGE_OPENED || m->type == MESSAGE_LINK || m->type == MESSAGE_LISTENER;
+    if (m->type == MESSAGE_OPENED)
+        return m->fds;
+    return m->type == MESSAGE_LINK || m->type == MESSAGE_LISTENER || m->type == MESSAGE_LOG;
 }
 
 TEST(valid_messages_are_taken_in_their_direction_alone)
@@ -76,7 +84,8 @@ TEST(every_unknown_type_is_refused)
 {
     for (uint32_t type = 0; type < 70000; type++) {
         struct message m = {.type = type};
-        bool known = type == MESSAGE_READY || type == MESSAGE_CANCEL || type == MESSAGE_OPEN;
+        bool known = type == MESSAGE_READY || type == MESSAGE_CANCEL || type == MESSAGE_OPEN ||
+                     type == MESSAGE_CLOSED;
         assert_int_equal(accepted(&m, 0, &by_broker), known);
     }
     assert_false(accepted(&(struct message){.type = UINT32_MAX}, 0, &by_broker));
@@ -131,10 +140,27 @@ TEST(values_are_checked)
         m.why = bad_why[i];
         assert_false(accepted(&m, 0, &by_worker));
     }
-    static const uint32_t bad_kind[] = {LINK_NETNS, LINK_NETNS + 1, 99, UINT32_MAX};
+    static const uint32_t bad_kind[] = {LINK_NETNS,     LINK_HYBRID, LINK_VSOCK,
+                                        LINK_VSOCK + 1, 99,          UINT32_MAX};
     for (size_t i = 0; i < COUNT(bad_kind); i++) {
         m = broker_says[2];
         m.link_kind = bad_kind[i];
         assert_false(accepted(&m, 1, &by_worker));
     }
+    m = broker_says[2];
+    m.link_offload = 2;
+    assert_false(accepted(&m, 1, &by_worker));
+    m = broker_says[3];
+    m.link_offload = 1;
+    assert_false(accepted(&m, 1, &by_worker));
+    for (uint32_t fds = 0; fds < 1000; fds++)
+        assert_int_equal(
+            accepted(&(struct message){.type = MESSAGE_OPENED, .fds = fds}, fds, &by_worker),
+            fds <= MESSAGE_FDS_MAX);
+    m = broker_says[1];
+    m.fds = 1;
+    assert_false(accepted(&m, 1, &by_worker));
+    m = broker_says[2];
+    m.guest_cid = 3;
+    assert_false(accepted(&m, 1, &by_worker));
 }

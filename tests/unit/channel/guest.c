@@ -294,7 +294,7 @@ rig_open(struct rig *r)
     int fds[2];
     assert_true(r->open_count > 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    hub_opened(r->hub, r->opens[r->open_count - 1].session, fds[0]);
+    hub_opened(r->hub, r->opens[r->open_count - 1].session, fds, 1);
     return fds[1];
 }
 

@@ -32,11 +32,12 @@ struct bench {
 };
 
 static void
-on_opened(void *ctx, uint32_t session, int fd)
+on_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
 {
     struct bench *b = ctx;
     assert_true(b->count < ANSWERS_MAX);
-    b->answers[b->count++] = (struct answer){.session = session, .fd = fd};
+    assert_int_equal(nfds, 1);
+    b->answers[b->count++] = (struct answer){.session = session, .fd = fds[0]};
 }
 
 static void
