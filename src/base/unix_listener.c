@@ -120,10 +120,10 @@ clear_stale(const char *path, const struct sockaddr_un *sa, socklen_t sa_len, st
 }
 
 static int
-bind_and_listen(struct unix_listener *l, const char *path, const struct sockaddr_un *sa,
+bind_and_listen(struct unix_listener *l, int type, const char *path, const struct sockaddr_un *sa,
                 socklen_t sa_len, struct error *err)
 {
-    l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    l->fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (l->fd < 0)
         return error_set(err, errno, "%s: cannot make a socket", path);
 
@@ -140,14 +140,14 @@ bind_and_listen(struct unix_listener *l, const char *path, const struct sockaddr
         l->dev = st.st_dev;
         l->ino = st.st_ino;
     }
-    if (listen(l->fd, SOMAXCONN) < 0)
+    if (type != SOCK_DGRAM && listen(l->fd, SOMAXCONN) < 0)
         return error_set(err, errno, "%s: cannot listen", path);
     return 0;
 }
 
-int
-unix_listener_open(struct unix_listener *l, const char *path, bool abstract, bool tight,
-                   struct error *err)
+static int
+open_type(struct unix_listener *l, int type, const char *path, bool abstract, bool tight,
+          struct error *err)
 {
     *l = (struct unix_listener){.fd = -1, .lock_fd = -1};
     struct sockaddr_un sa;
@@ -162,12 +162,25 @@ unix_listener_open(struct unix_listener *l, const char *path, bool abstract, boo
     if (ret == 0 && !abstract)
         ret = clear_stale(path, &sa, (socklen_t)sa_len, err);
     if (ret == 0)
-        ret = bind_and_listen(l, path, &sa, (socklen_t)sa_len, err);
+        ret = bind_and_listen(l, type, path, &sa, (socklen_t)sa_len, err);
     if (ret < 0) {
         unix_listener_close(l);
         drop_lock(l, path); // when bind was not reached
     }
     return ret;
+}
+
+int
+unix_listener_open(struct unix_listener *l, const char *path, bool abstract, bool tight,
+                   struct error *err)
+{
+    return open_type(l, SOCK_STREAM, path, abstract, tight, err);
+}
+
+int
+unix_listener_open_type(struct unix_listener *l, int type, const char *path, struct error *err)
+{
+    return open_type(l, type, path, false, false, err);
 }
 
 void

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Where a worker's frame link comes from: listens, connects and retries for ever, waits for a
-// datagram peer and watches it, opens taps, or hands out what was inherited; one link at a time. Never blocks after link_source_new.
+// datagram peer and watches it, opens taps, or hands out what was inherited; one link at a time.
+// Never blocks after link_source_new.
 #pragma once
 
 #include "base/error.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What all frame links have in common: the way from link.h to a kind's functions, the breaking of a
-// link, its end. The kinds (stream.c, tap.c, packet.c) move the frames.
+// link, its end. The kinds (stream.c, message.c, tap.c, packet.c) move the frames.
 #include "link/link_impl.h"
 
 #include <assert.h>
@@ -68,6 +68,12 @@ link_deliver(struct link *link, const struct frame *frames, size_t count)
         link->stats.bytes_in += frames[i].len;
     link->events->on_frames(link->ctx, frames, count);
     return !link->closed && !link->broken;
+}
+
+void
+link_take_partial_csum(struct link *link)
+{
+    link->csum_in = FRAME_CSUM_PARTIAL;
 }
 
 const struct link_caps *

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A frame link: moves Ethernet frames between an open fd and the stack, knows no TCP, opens
-// nothing. One vtable per kind. Socket links (netns) have no frames and are not here: see
-// link/spec.h.
+// nothing. One vtable per kind. Socket links (netns, hybrid, vsock) have no frames and are not
+// here: see link/spec.h.
 #pragma once
 
 #include "base/frame.h"
@@ -28,7 +28,7 @@ struct link_events {
 
 struct link_stats {
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
-    uint64_t dropped_in;  // oversized or malformed framing
+    uint64_t dropped_in;  // oversized, of malformed framing, or of another sender than the peer
     uint64_t dropped_out; // the kernel took none of it (ENOBUFS and the like)
 };
 
@@ -37,6 +37,11 @@ struct link_stats {
 // stream: 4-byte big-endian length, then the frame (QEMU -netdev stream / socket).
 struct link *
 link_new_stream(struct loop *loop, int fd, const struct link_events *events, void *ctx);
+// message: one frame, one message, on a connected datagram or SOCK_SEQPACKET socket (QEMU -netdev
+// dgram, vfkit's and libkrun's unixgram, whose hello "VFKT" is swallowed). A message of anybody but
+// the peer is dropped. NULL also for a socket of another kind or without a peer.
+struct link *
+link_new_message(struct loop *loop, int fd, const struct link_events *events, void *ctx);
 // tap: an open tun/tap queue with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR; sets TUNSETVNETHDRSZ 12 and
 // TUNSETOFFLOAD (CSUM, TSO4) by itself.
 struct link *link_new_tap(struct loop *loop, int fd, const struct link_events *events, void *ctx);
@@ -44,6 +49,10 @@ struct link *link_new_tap(struct loop *loop, int fd, const struct link_events *e
 // (and whatever it needs) by itself; ignores its own outgoing frames.
 struct link *
 link_new_packet(struct loop *loop, int fd, const struct link_events *events, void *ctx);
+
+// stream, message: the guest leaves its checksums to us (libkrun's offload features, whose frames
+// carry no virtio_net_hdr to tell which): they are not verified.
+void link_take_partial_csum(struct link *link);
 
 const struct link_caps *link_caps_of(const struct link *link);
 const struct link_stats *link_stats_of(const struct link *link);

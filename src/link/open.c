@@ -42,6 +42,20 @@ is_socket(int fd, int domain, int type)
 }
 
 static int
+given_message(int fd, struct error *err)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    int rc = take_fd(fd, err);
+    if (rc >= 0 && !is_socket(fd, AF_UNSPEC, SOCK_DGRAM) &&
+        !is_socket(fd, AF_UNSPEC, SOCK_SEQPACKET))
+        return error_set(err, 0, "fd %d: not a datagram or SOCK_SEQPACKET socket", fd);
+    if (rc >= 0 && getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return error_set(err, errno, "fd %d: a socket that is connected to nobody", fd);
+    return rc;
+}
+
+static int
 given_stream(int fd, struct error *err)
 {
     int rc = take_fd(fd, err);
@@ -77,13 +91,13 @@ given_packet(int fd, struct error *err)
 }
 
 static int
-connect_unix(const char *path, struct error *err)
+connect_unix(int type, const char *path, struct error *err)
 {
     struct sockaddr_un sa;
     int len = unix_address(&sa, path, false, false);
     if (len < 0)
         return error_set(err, -len, "%s", path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return error_set(err, errno, "%s: cannot make a socket", path);
     if (connect(fd, (struct sockaddr *)&sa, (socklen_t)len) == 0)
@@ -93,26 +107,27 @@ connect_unix(const char *path, struct error *err)
     return error_set(err, errnum, "%s: cannot connect", path);
 }
 
-static void
-tcp_name(const struct link_spec *spec, char *out, size_t out_size)
+const char *
+link_address_name(const struct link_address *a, char out[LINK_ADDRESS_NAME_MAX])
 {
-    const char *form = strchr(spec->host, ':') ? "[%s]:%s" : "%s:%s";
-    snprintf(out, out_size, form, spec->host, spec->port);
+    const char *form = strchr(a->host, ':') ? "[%s]:%s" : "%s:%s";
+    snprintf(out, LINK_ADDRESS_NAME_MAX, form, a->host, a->port);
+    return out;
 }
 
-static int
-resolve(const struct link_spec *spec, int flags, struct addrinfo **out, struct error *err)
+int
+link_resolve(const struct link_address *a, int type, int flags, struct addrinfo **out,
+             struct error *err)
 {
+    char name[LINK_ADDRESS_NAME_MAX];
     struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags};
-    int rc = getaddrinfo(spec->host[0] ? spec->host : NULL, spec->port, &hints, out);
+        .ai_family = AF_UNSPEC, .ai_socktype = type, .ai_flags = AI_NUMERICSERV | flags};
+    int rc = getaddrinfo(a->host[0] ? a->host : NULL, a->port, &hints, out);
     if (rc == 0)
         return 0;
-    char name[sizeof(spec->host) + 16];
-    tcp_name(spec, name, sizeof(name));
     if (rc == EAI_SYSTEM)
-        return error_set(err, errno, "%s: cannot resolve", name);
-    error_set(err, 0, "%s: cannot resolve: %s", name, gai_strerror(rc));
+        return error_set(err, errno, "%s: cannot resolve", link_address_name(a, name));
+    error_set(err, 0, "%s: cannot resolve: %s", link_address_name(a, name), gai_strerror(rc));
     return -EHOSTUNREACH;
 }
 
@@ -160,16 +175,21 @@ open_tcp(const struct link_spec *spec, int flags, const char *what,
          int (*try_one)(int fd, const struct addrinfo *ai), struct error *err)
 {
     struct addrinfo *list;
-    int rc = resolve(spec, flags, &list, err);
+    int rc = link_resolve(&spec->addr, SOCK_STREAM, flags, &list, err);
     if (rc < 0)
         return rc;
     int fd = first_address(list, try_one);
     freeaddrinfo(list);
     if (fd >= 0)
         return fd;
-    char name[sizeof(spec->host) + 16];
-    tcp_name(spec, name, sizeof(name));
-    return error_set(err, -fd, "%s: cannot %s", name, what);
+    char name[LINK_ADDRESS_NAME_MAX];
+    return error_set(err, -fd, "%s: cannot %s", link_address_name(&spec->addr, name), what);
+}
+
+static int
+socket_type(const struct link_spec *spec)
+{
+    return spec->kind == LINK_MESSAGE ? SOCK_SEQPACKET : SOCK_STREAM;
 }
 
 int
@@ -177,9 +197,10 @@ link_connect(const struct link_spec *spec, bool *pending, struct error *err)
 {
     *pending = false;
     if (spec->fd >= 0)
-        return given_stream(spec->fd, err);
+        return spec->kind == LINK_MESSAGE ? given_message(spec->fd, err)
+                                          : given_stream(spec->fd, err);
     if (spec->path[0])
-        return connect_unix(spec->path, err);
+        return connect_unix(socket_type(spec), spec->path, err);
     int fd = open_tcp(spec, 0, "connect", begin_connect, err);
     if (fd >= 0) {
         struct sockaddr_storage peer;
@@ -193,7 +214,7 @@ int
 link_listen(const struct link_spec *spec, struct unix_listener *out, struct error *err)
 {
     if (spec->path[0])
-        return unix_listener_open(out, spec->path, false, false, err);
+        return unix_listener_open_type(out, socket_type(spec), spec->path, err);
     *out = (struct unix_listener){.fd = -1, .lock_fd = -1};
     int fd = open_tcp(spec, AI_PASSIVE, "listen", begin_listen, err);
     if (fd < 0)

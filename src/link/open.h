@@ -1,21 +1,33 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Opens what a link needs: the only file that calls socket, connect, bind or open for a link. The
-// broker (or an unsandboxed program) uses it; the worker never does.
+// Opens what a link needs: with link/datagram.h and link/socket_links.h all that calls socket,
+// connect, bind or open for a link. The broker (or an unsandboxed program) uses it; the worker
+// never does.
 #pragma once
 
 #include "base/error.h"
 #include "base/unix_listener.h"
 #include "link/spec.h"
 
+#include <netdb.h>
 #include <stdint.h>
 #include <stddef.h>
 
-// stream client: one non-blocking connect attempt. An fd, or -errno with err filled. For addr= the
-// connect may still be under way: *pending is then set, the fd becomes writable when it is decided,
-// and SO_ERROR tells (names are resolved here, which may block: numeric addresses do not).
+#define LINK_ADDRESS_NAME_MAX (sizeof(struct link_address) + 4)
+
+// "127.0.0.1:5000" for messages. Returns out.
+const char *link_address_name(const struct link_address *a, char out[LINK_ADDRESS_NAME_MAX]);
+// Socket addresses of that SOCK_ type, by getaddrinfo(3) with those AI_ flags; freeaddrinfo undoes
+// it. 0, or -errno with err filled.
+int link_resolve(const struct link_address *a, int type, int flags, struct addrinfo **out,
+                 struct error *err);
+
+// stream and seqpacket client: one non-blocking connect attempt. An fd, or -errno with err filled.
+// For addr= the connect may still be under way: *pending is then set, the fd becomes writable when
+// it is decided, and SO_ERROR tells (names are resolved here, which may block: numeric addresses do
+// not).
 int link_connect(const struct link_spec *spec, bool *pending, struct error *err);
-// stream server: listens on the Unix path (base/unix_listener.h) or on the TCP address. 0 or
-// -errno; undone by unix_listener_close, for TCP too (path is then "").
+// stream and seqpacket server: listens on the Unix path (base/unix_listener.h) or on the TCP
+// address. 0 or -errno; undone by unix_listener_close, for TCP too (path is then "").
 int link_listen(const struct link_spec *spec, struct unix_listener *out, struct error *err);
 // tap by name (created if missing, in spec->netns if given), or the fd given.
 int link_open_tap(const struct link_spec *spec, struct error *err);

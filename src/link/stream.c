@@ -87,7 +87,8 @@ collect_frames(struct stream *s, size_t *at, int64_t *bad_length)
         if (s->rx_used - *at - PREFIX_BYTES < len)
             break;
         s->frame_iov[count] = (struct iovec){s->rx + *at + PREFIX_BYTES, len};
-        s->frames[count] = (struct frame){.iov = &s->frame_iov[count], .iovcnt = 1, .len = len};
+        s->frames[count] = (struct frame){
+            .iov = &s->frame_iov[count], .iovcnt = 1, .len = len, .csum = s->base.csum_in};
         *at += PREFIX_BYTES + len;
         count++;
     }

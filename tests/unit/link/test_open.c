@@ -48,8 +48,8 @@ static struct link_spec
 tcp_spec(const char *host, unsigned port)
 {
     struct link_spec spec = {.kind = LINK_STREAM, .fd = -1};
-    snprintf(spec.host, sizeof(spec.host), "%s", host);
-    snprintf(spec.port, sizeof(spec.port), "%u", port);
+    snprintf(spec.addr.host, sizeof(spec.addr.host), "%s", host);
+    snprintf(spec.addr.port, sizeof(spec.addr.port), "%u", port);
     return spec;
 }
 
