@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Guest connections of a socket link: the guest's own kernel, or its hypervisor, has connected them
-// to a listening socket of ours, and they are joined to the host end by splice. Because that kernel has
-// answered the SYN before we were asked, what is refused is accepted and reset at once.
+// to a listening socket of ours, and they are joined to the host end by splice, or by copying where
+// the end is not a plain stream. As that kernel has answered the SYN before we were asked, what is
+// refused is accepted and reset at once.
 #include "channel/internal.h"
 
 #include "base/log.h"

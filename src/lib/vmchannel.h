@@ -41,8 +41,8 @@ int vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd);
 // Of the links attached from now on (stream, message): the guest leaves its checksums to us, see
 // link_take_partial_csum().
 void vmc_set_offload(struct vmc *v, bool offload);
-// No frames: a listening stream socket (TCP, Unix, AF_VSOCK) on the guest's side of the channel with
-// that index. Takes ownership, also on failure. 0 or -errno.
+// No frames: a listening stream socket (TCP, Unix, AF_VSOCK) on the guest's side of the channel
+// with that index. Takes ownership, also on failure. 0 or -errno.
 int vmc_attach_listener(struct vmc *v, uint16_t channel, int fd);
 // AF_VSOCK listeners admit this CID alone; 0, the default: none.
 void vmc_set_guest_cid(struct vmc *v, uint32_t cid);
