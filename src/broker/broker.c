@@ -53,6 +53,7 @@ struct broker {
     bool worker_died;
 
     struct loop_io stop_io;
+    struct loop_io guest_io; // guest_pidfd, -1: none
     bool finished;
     int result; // of broker_run, once finished
 };
@@ -426,7 +427,10 @@ broker_new(const struct broker_config *config)
                          .garbage_limit = {.burst = 4, .interval_us = GARBAGE_LOG_US, .tokens = 4},
                          .respawn_timer = loop_timer_new(loop, on_respawn, b),
                          .respawn_us = RESPAWN_MIN_US,
-                         .stop_io = {.fd = -1, .on_event = on_stop, .ctx = b}};
+                         .stop_io = {.fd = -1, .on_event = on_stop, .ctx = b},
+                         .guest_io = {.fd = config->guest_pidfd ? *config->guest_pidfd : -1,
+                                      .on_event = on_stop,
+                                      .ctx = b}};
     return b;
 }
 
@@ -445,17 +449,32 @@ broker_start(const struct broker_config *config, struct error *err)
     return b;
 }
 
+static int
+watch(struct broker *b, struct loop_io *io)
+{
+    return io->fd < 0 ? 0 : loop_add(b->loop, io, LOOP_READ);
+}
+
+static void
+unwatch(struct broker *b, struct loop_io *io)
+{
+    if (io->fd >= 0)
+        loop_remove(b->loop, io);
+}
+
 int
 broker_run(struct broker *b, int stop_fd)
 {
     b->stop_io.fd = stop_fd;
-    int rc = stop_fd < 0 ? 0 : loop_add(b->loop, &b->stop_io, LOOP_READ);
+    int rc = watch(b, &b->stop_io);
+    if (rc == 0 && (rc = watch(b, &b->guest_io)) < 0)
+        unwatch(b, &b->stop_io);
     if (rc < 0)
         return rc;
     while (rc == 0 && !b->finished)
         rc = loop_turn(b->loop, -1);
-    if (stop_fd >= 0)
-        loop_remove(b->loop, &b->stop_io);
+    unwatch(b, &b->stop_io);
+    unwatch(b, &b->guest_io);
     return rc < 0 ? rc : b->result;
 }
 

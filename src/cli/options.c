@@ -112,15 +112,19 @@ static const struct cli_option options[] = {
     {"--link", NULL, "LINK",
      "what carries the guest's network:\n"
      "  stream,path=PATH|addr=HOST:PORT|fd=N[,server=on|off]\n"
+     "  message,path=PATH[,peer=PATH]|udp=HOST:PORT,peer=HOST:PORT|\n"
+     "    seqpacket=PATH[,server=on|off]|fd=N\n"
      "  tap,ifname=NAME[,netns=NETNS]|fd=N\n"
      "  packet,ifname=NAME[,netns=NETNS]|fd=N\n"
-     "  netns,path=/proc/PID/ns/net",
+     "  netns,path=/proc/PID/ns/net\n"
+     "  hybrid,path=PATH\n"
+     "  vsock,cid=N",
      COMMAND_SERVE, set_link},
     {"--link", NULL, "LINK",
      "tap, packet or netns; without it tap, or packet where\n"
      "/dev/net/tun cannot be opened",
      COMMAND_RUN, set_link},
-    {"--link", NULL, "LINK", "stream, the only one yet", COMMAND_QEMU, set_link},
+    {"--link", NULL, "LINK", "stream (the default) or dgram", COMMAND_QEMU, set_link},
     {"--nic", NULL, "MODEL", "NIC of the guest (virtio-net-pci); --nic help lists them",
      COMMAND_QEMU, set_nic},
     {"--name", NULL, "NAME", "name of the guest, for logs and host services (guest)", EVERY_COMMAND,

@@ -6,6 +6,7 @@
 #include "cli/broker_process.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/qemu_netdev.h"
 #include "cli/signals.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -85,7 +87,7 @@ struct qemu_command {
 };
 
 static struct qemu_command
-make_command(char **argv, const char *nic_text, int link_fd)
+make_command(char **argv, const char *nic_text, char *netdev)
 {
     struct nic nic = find_nic(nic_text);
     struct qemu_command c;
@@ -95,7 +97,7 @@ make_command(char **argv, const char *nic_text, int link_fd)
     c.argv = calloc(count + 7, sizeof(*c.argv));
     if (!c.argv)
         die_errno(ENOMEM, "command line");
-    c.netdev = format("stream,id=" NETDEV_ID ",addr.type=fd,addr.str=%d", link_fd);
+    c.netdev = netdev;
     c.device = format("%.*s,netdev=" NETDEV_ID "%s%s%s", (int)model_len, nic_text,
                       *nic.options ? "," : "", nic.options, nic_text + model_len);
 
@@ -120,12 +122,18 @@ free_command(struct qemu_command *c)
 }
 
 static int
-broker_main(const struct guest_config *guest, int link_fd, int status_fd)
+broker_main(const struct guest_config *guest, enum qemu_link link, int link_fd, int qemu_pidfd,
+            int status_fd)
 {
+    bool is_stream = link == QEMU_LINK_STREAM;
     struct broker_config config = {
         .guest = guest,
-        .link = {.kind = LINK_STREAM, .fd = link_fd},
+        .link = {.kind = is_stream ? LINK_STREAM : LINK_MESSAGE,
+                 .carrier = LINK_CARRIER_FD,
+                 .fd = link_fd},
         .exit_on_link_down = true, // QEMU's end: closed by its exit, however that comes
+        // ... which a stream tells, and a datagram socket does not.
+        .guest_pidfd = is_stream ? NULL : &qemu_pidfd,
     };
     return broker_process_run(&config, signals_stop_fd(), status_fd);
 }
@@ -133,13 +141,16 @@ broker_main(const struct guest_config *guest, int link_fd, int status_fd)
 // Starts the broker as nobody's child (QEMU would not know what to do with one) and waits until it
 // is ready. Gives the descriptor that ends when the broker has ended.
 static int
-start_broker(const struct guest_config *guest, int qemu_fd, int link_fd)
+start_broker(const struct guest_config *guest, enum qemu_link link, int qemu_fd, int link_fd)
 {
     int status[2];
     struct error err;
 
     if (pipe2(status, O_CLOEXEC) < 0)
         die_errno(errno, "pipe");
+    int pidfd = pidfd_open(getpid(), 0); // QEMU's: we become it
+    if (pidfd < 0)
+        die_errno(errno, "pidfd_open");
     pid_t pid = fork();
     if (pid < 0)
         die_errno(errno, "fork");
@@ -149,8 +160,9 @@ start_broker(const struct guest_config *guest, int qemu_fd, int link_fd)
         pid = fork();
         if (pid != 0)
             _exit(pid < 0 ? EXIT_FAILED : EXIT_SUCCESS);
-        exit(broker_main(guest, link_fd, status[1]));
+        exit(broker_main(guest, link, link_fd, pidfd, status[1]));
     }
+    close(pidfd);
     close(link_fd);
     close(status[1]);
     waitpid(pid, NULL, 0);
@@ -160,25 +172,40 @@ start_broker(const struct guest_config *guest, int qemu_fd, int link_fd)
 }
 
 static int
-start_qemu(const struct guest_config *guest, const char *nic, char **argv)
+start_qemu(const struct guest_config *guest, enum qemu_link link, const char *nic, char **argv)
 {
-    int link[2];
+    int fds[2];
     char end;
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
+    enum qemu_age age = qemu_ask_age(argv[0]);
+    int type = link == QEMU_LINK_STREAM ? SOCK_STREAM : SOCK_DGRAM;
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
         die_errno(errno, "socketpair");
-    int status_fd = start_broker(guest, link[0], link[1]);
-    struct qemu_command c = make_command(argv, nic, link[0]);
-    fcntl(link[0], F_SETFD, 0);
+    int status_fd = start_broker(guest, link, fds[0], fds[1]);
+    char *netdev = qemu_netdev(link, age, NETDEV_ID, fds[0]);
+    if (!netdev)
+        die_errno(ENOMEM, "command line");
+    struct qemu_command c = make_command(argv, nic, netdev);
+    fcntl(fds[0], F_SETFD, 0);
     execvp(c.argv[0], c.argv);
 
     int status = exec_failure_status(errno);
     log_error("%s: %s", argv[0], strerror(errno));
     free_command(&c);
-    close(link[0]);
+    close(fds[0]);
     while (read(status_fd, &end, 1) > 0) // the broker cleans up
         ;
     return status;
+}
+
+static enum qemu_link
+find_link(const char *text)
+{
+    if (!text || strcmp(text, "stream") == 0)
+        return QEMU_LINK_STREAM;
+    if (strcmp(text, "dgram") == 0)
+        return QEMU_LINK_DGRAM;
+    die_usage("qemu: link '%s': unknown (accepted: stream, dgram)", text);
 }
 
 static int
@@ -195,15 +222,14 @@ qemu_main(const struct command *self, char **argv)
     }
     if (*nic == '\0' || *nic == ',')
         die_usage("qemu: --nic '%s': no model (accepted: see --nic help)", nic);
-    if (s.link && strcmp(s.link, "stream") != 0)
-        die_usage("qemu: link '%s': unknown (accepted: stream)", s.link);
+    enum qemu_link link = find_link(s.link);
     if (!*qemu)
         die_usage("qemu: no program given (accepted: options, then qemu-system-... and its "
                   "arguments)");
     settings_take_channels(&s, qemu + 1);
     settings_need_channel(&s, self);
     settings_apply_verbosity(&s, LOG_WARN);
-    int status = start_qemu(&s.guest, nic, qemu);
+    int status = start_qemu(&s.guest, link, nic, qemu);
     settings_fini(&s);
     return status;
 }

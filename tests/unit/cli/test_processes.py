@@ -279,6 +279,46 @@ def qemu_nic_models(program):
             assert words[0::2] == ["-device"] * len(devices) and words[1::2] == devices, done
 
 
+NEW_HELP = "Available netdev backend types:\nsocket\nstream\ndgram\nhubport\ntap\nuser"
+OLD_HELP = "Available netdev backend types:\nsocket\nhubport\ntap\nuser"
+
+
+def qemu_netdev_is_what_this_qemu_has(program):
+    cases = [
+        (NEW_HELP, "stream", "stream,id=vmchannel0,addr.type=fd,addr.str="),
+        (NEW_HELP, "dgram", "dgram,id=vmchannel0,local.type=fd,local.str="),
+        (OLD_HELP, "stream", "socket,id=vmchannel0,fd="),
+        (OLD_HELP, "dgram", "socket,id=vmchannel0,fd="),
+        ("upstream\nsocketless", "stream", "stream,id=vmchannel0,addr.type=fd,addr.str="),
+    ]
+    for answer, link, wanted in cases:
+        body = f'if [ "$*" = "-netdev help" ]; then echo "{answer}"; else echo "$2"; fi'
+        with fake_qemu(body) as qemu:
+            done = execute(program, "qemu", "--link", link, qemu, "-vmchannel", "600:unix:/a")
+            netdev, fd = done.stdout.strip().rsplit("=", 1)
+            assert netdev + "=" == wanted and int(fd) > 2, (answer, done)
+
+
+def qemu_that_does_not_answer_is_started_all_the_same(program):
+    with fake_qemu('if [ "$*" = "-netdev help" ]; then exec sleep 1000; fi; echo "$2"') as qemu:
+        done = execute(program, "qemu", qemu, "-vmchannel", "600:unix:/a")
+        assert done.stdout.startswith("stream,id=vmchannel0,") and done.returncode == 0, done
+
+
+def qemu_with_a_datagram_link_takes_the_broker_along(program):
+    with directory() as d, fake_qemu(f"ls {d}; exit 42") as qemu:
+        done = execute(program, "qemu", "--link", "dgram", qemu, "-vmchannel",
+                       f"600:unix:{d}/s,server")
+        assert done.returncode == 42 and done.stdout.split() == ["s", "s.lock"], done
+        wait_until(lambda: os.listdir(d) == [], "the broker's end")
+
+
+def qemu_refuses_other_links(program):
+    done = execute(program, "qemu", "--link", "tap", "true", "-vmchannel", "600:unix:/a")
+    assert done.returncode == 2, done
+    assert done.stderr == "vmchannel: qemu: link 'tap': unknown (accepted: stream, dgram)\n", done
+
+
 def qemu_is_not_started_without_a_broker(program):
     with fake_qemu("echo started") as qemu:
         done = execute(program, "qemu", qemu, "-vmchannel", "600:unix:/nonexistent/s,server")
@@ -358,6 +398,10 @@ TESTS = [
     run_stops_and_goes_on_with_its_terminal,
     qemu_gets_its_own_options_and_a_nic,
     qemu_nic_models,
+    qemu_netdev_is_what_this_qemu_has,
+    qemu_that_does_not_answer_is_started_all_the_same,
+    qemu_with_a_datagram_link_takes_the_broker_along,
+    qemu_refuses_other_links,
     qemu_is_not_started_without_a_broker,
     qemu_that_is_not_there,
     qemu_status_is_ours_and_its_end_the_brokers,
