@@ -182,8 +182,8 @@ option_string(const struct option *opt, char *out, size_t out_size, struct error
         return error_set(err, 0, "option %s: needs a value", opt->key);
     size_t len = strlen(opt->value);
     if (len >= out_size)
-        return error_set(err, 0, "option %s: '%.64s' is longer than %zu bytes", opt->key, opt->value,
-                         out_size - 1);
+        return error_set(err, 0, "option %s: '%.64s' is longer than %zu bytes", opt->key,
+                         opt->value, out_size - 1);
     memcpy(out, opt->value, len + 1);
     return 0;
 }

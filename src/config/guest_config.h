@@ -28,16 +28,16 @@ struct guest_config {
 
 void guest_config_init(struct guest_config *c);
 void guest_config_fini(struct guest_config *c);
-// channels.c. "PORT:DEVICE", or "FIRST-LAST:DEVICE": a channel for each port, with %p in the text of
-// the device being the port and %% a percent sign (which in the first form are nothing special).
-// 0, or -EINVAL with err (also for a port given twice), or -ENOMEM. On failure none was added.
+// channels.c. "PORT:DEVICE", or "FIRST-LAST:DEVICE": a channel for each port, with %p in the text
+// of the device being the port and %% a percent sign (nothing special in the first form). 0, or
+// -EINVAL with err (also for a port given twice), or -ENOMEM. On failure none was added.
 int guest_config_add_channel(struct guest_config *c, const char *text, struct error *err);
 // "BACKEND,id=ID,...", before or after the channel that is "PORT:chardev:ID". Fails likewise.
 int guest_config_add_chardev(struct guest_config *c, const char *text, struct error *err);
 // Whether a channel is "chardev:ID".
 bool guest_config_refers_to_chardev(const struct guest_config *c, const char *id);
-// After the last of them: gives each "chardev:ID" its device, and checks what concerns more than one
-// channel. Until then such a channel's device is not valid. 0, or -EINVAL with err.
+// After the last of them: gives each "chardev:ID" its device, and checks what concerns several
+// channels. Until then such a channel's device is not valid. 0, or -EINVAL with err.
 int guest_config_finish(struct guest_config *c, struct error *err);
 // "10.0.2.0/24": prefix 8..27, host bits zero.
 int guest_config_set_net(struct guest_config *c, const char *text, struct error *err);

@@ -37,7 +37,8 @@ struct device_addr {
 
 struct device {
     enum device_kind kind;
-    char path[DEVICE_TEXT_MAX + 1]; // unix, file, pipe, tty; pty: the symbolic link or ""; cmd: the command
+    char path[DEVICE_TEXT_MAX + 1]; // unix, file, pipe, tty; pty: the symbolic link or "";
+                                    // cmd: the command
     struct device_addr remote;      // tcp, telnet, websocket (with server: what we listen on), udp
     struct device_addr local;       // udp
     uint32_t vsock_cid, vsock_port;
@@ -55,7 +56,7 @@ struct device {
     uint32_t reconnect_s; // client: retry every S seconds instead of refusing; 0: refuse
     uint32_t max;         // max=: connections at once; 0: no limit of its own; 1 when exclusive
     char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given
-    char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends is also written there; "": no
+    char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends goes there, too
     bool logappend;
 };
 
@@ -76,8 +77,8 @@ bool device_is_exclusive(enum device_kind kind);
 bool device_accepts_early(const struct device *dev);
 
 const char *device_kind_name(enum device_kind kind); // the word it begins with: "unix", "udp", ...
-// What the device is and does, for people: "unix socket /p, connected to for each guest connection".
-// Cut where out ends.
+// What the device is and does, for people: "unix socket /p, connected to for each guest
+// connection". Cut where out ends.
 void device_describe(const struct device *dev, char *out, size_t out_size);
 
 // Each: 0, or -EINVAL with err naming the thing, the reason and what is accepted.
