@@ -195,7 +195,7 @@ TEST(dhcp_offers_the_guest_address_and_no_way_out)
     bench_init(&b, &(struct stack_config) {.mtu = 9000});
     dhcp(DHCP_DISCOVER, 0);
     assert_int_equal(b.sent_count, 1);
-    const uint8_t *v;
+    const uint8_t *v = NULL;
     assert_int_equal(find_option(53, &v), 1);
     assert_int_equal(*v, DHCP_OFFER);
     assert_memory_equal(b.sent[0].bytes + 42 + 16, "\x0a\x00\x02\x0f", 4); // yiaddr
@@ -211,7 +211,7 @@ TEST(dhcp_offers_the_guest_address_and_no_way_out)
 TEST(dhcp_request_is_acknowledged_or_refused)
 {
     bench_init(&b, NULL);
-    const uint8_t *v;
+    const uint8_t *v = NULL;
     dhcp(DHCP_REQUEST, GUEST_ADDR);
     assert_int_equal(find_option(53, &v), 1);
     assert_int_equal(*v, DHCP_ACK);
