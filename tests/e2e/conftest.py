@@ -86,8 +86,10 @@ def helpers(session_directory):
 
 
 @pytest.fixture(scope="session")
-def initramfs(session_directory, helpers):
-    return machine.build_initramfs(session_directory, helpers["guestprobe"])
+def system(session_directory, helpers):
+    """What QEMU guests boot: (kernel, initramfs)."""
+    kernel = machine.unpack_kernel(session_directory)
+    return kernel, machine.build_initramfs(session_directory, helpers["guestprobe"])
 
 
 def _interfaces():

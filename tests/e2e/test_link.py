@@ -150,7 +150,7 @@ def qemu(*netdev):
 
 @pytest.mark.timeout(90)
 def test_qemu_restarted_while_we_listen(
-    processes, vmchannel, initramfs, listen, socket_path, directory
+    processes, vmchannel, system, listen, socket_path, directory
 ):
     service = listen(socket_path)
     link = directory / "link.sock"
@@ -158,7 +158,7 @@ def test_qemu_restarted_while_we_listen(
     daemon = Daemon(processes, vmchannel, args)
     daemon.wait_until_up(link.exists, "the link's socket")
     for _ in range(2):
-        machine = Machine(processes, initramfs, qemu(f"addr.path={link},server=off")).wait_booted()
+        machine = Machine(processes, system, qemu(f"addr.path={link},server=off")).wait_booted()
         machine.dhcp()
         machine.sh(f"guestprobe script {CHANNEL} 600 send:hello sleep:60000 >/dev/null &")
         h = service.accept()
@@ -170,12 +170,12 @@ def test_qemu_restarted_while_we_listen(
 
 @pytest.mark.timeout(90)
 def test_daemon_restarted_under_a_listening_qemu(
-    processes, vmchannel, initramfs, listen, socket_path, directory
+    processes, vmchannel, system, listen, socket_path, directory
 ):
     """The mode that survives restarts of either side: QEMU server=on and us connecting."""
     listen(socket_path, answer_lines)
     link = directory / "link.sock"
-    machine = Machine(processes, initramfs, qemu(f"addr.path={link},server=on"))
+    machine = Machine(processes, system, qemu(f"addr.path={link},server=on"))
     args = ["--link", f"stream,path={link}", "-vmchannel", f"600:unix:{socket_path}"]
     first = Daemon(processes, vmchannel, args)
     machine.wait_booted().dhcp()

@@ -24,12 +24,12 @@ PAUSED_QEMU = ["qemu-system-x86_64", "-accel", "tcg", "-m", "64", "-display", "n
 
 
 @pytest.fixture
-def boot(processes, vmchannel, initramfs):
+def boot(processes, vmchannel, system):
     """boot(OPTIONS of vmchannel qemu, options after QEMU's own) -> a booted Machine."""
 
     def make(*options, after=()):
         before = [vmchannel, "qemu", *options, "qemu-system-x86_64"]
-        return Machine(processes, initramfs, before, after).wait_booted()
+        return Machine(processes, system, before, after).wait_booted()
 
     return make
 
