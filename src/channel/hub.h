@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The hub of one guest: joins guest connections (of the stack, or accepted sockets of a socket link)
-// to host ends, by the port table. Owns the stack and the relays; borrows the loop. Opens nothing
-// itself: it asks the opener and is told later.
+// The hub of one guest: joins guest connections (of the stack, or accepted sockets of a socket
+// link) to host ends, by the port table. Owns the stack and the relays; borrows the loop. Opens
+// nothing itself: it asks the opener and is told later.
 #pragma once
 
 #include "link/link.h"
@@ -56,7 +56,8 @@ void hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx);
 // of `channel`; takes ownership of fd. 0 or -errno.
 int hub_attach_listener(struct hub *hub, uint16_t channel, int fd);
 
-// The opener's answer. fd: connected, non-blocking; ownership passes, also when the session is gone.
+// The opener's answer. fd: connected, non-blocking; ownership passes, also when the session is
+// gone.
 void hub_opened(struct hub *hub, uint32_t session, int fd);
 // why: a negative errno, for the log. The broker has already logged the reason in full.
 void hub_refused(struct hub *hub, uint32_t session, int why);

@@ -77,7 +77,8 @@ write_to_host(struct relay *r, const struct iovec *iov, int iovcnt)
     size_t total = 0;
     for (int i = 0; i < iovcnt; i++)
         total += iov[i].iov_len;
-    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)iovcnt};
+    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                               .msg_iovlen = (size_t)iovcnt};
     ssize_t n;
     do
         n = sendmsg(r->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -353,8 +354,8 @@ on_closed(void *ctx, uint32_t conn, enum stack_close_reason reason)
     struct relay *r = &hub->relays[conn];
     if (r->state == RELAY_FREE)
         return; // relay_refused on its way
-    log_debug("%s: channel %u: conn %u: %s", hub->guest, hub->channels[r->channel].config.port, conn,
-        words[reason]);
+    log_debug("%s: channel %u: conn %u: %s", hub->guest, hub->channels[r->channel].config.port,
+              conn, words[reason]);
     uint32_t session = session_of(r);
     bool waiting = r->state != RELAY_OPEN;
     forget(r);

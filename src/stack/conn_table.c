@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The fixed table of connections: allocation, lookup by the guest's address and ports, the queues
-// that bound half-open and TIME-WAIT connections, and the turn's lists. Links are index + 1, so that
-// zero pages are an empty table. What a state means is the business of the tcp_* files.
+// that bound half-open and TIME-WAIT connections, and the turn's lists. Links are index + 1, so
+// that zero pages are an empty table. What a state means is the business of the tcp_* files.
 #include "stack/internal.h"
 
 #include "base/log.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The DHCP server (RFC 2131): one lease, the guest's address, with the MTU and no way out: no router,
-// no DNS. Stateless: the answer follows from the question.
+// The DHCP server (RFC 2131): one lease, the guest's address, with the MTU and no way out: no
+// router, no DNS. Stateless: the answer follows from the question.
 #include "stack/internal.h"
 
 #include "wire/checksum.h"

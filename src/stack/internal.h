@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the files of stack/ share: the tables, one connection, and the seams between the parts of TCP.
-// Nobody outside of stack/ includes this.
+// What the files of stack/ share: the tables, one connection, and the seams between the parts of
+// TCP. Nobody outside of stack/ includes this.
 #pragma once
 
 #include "base/ring.h"
@@ -14,12 +14,12 @@
 // Limits and times. Those without a source are ours.
 #define TCP_IW_SEGMENTS    10             // initial window, RFC 6928
 #define TCP_RTO_INITIAL_US 1000000ull     // RFC 6298 2.1
-#define TCP_RTO_MIN_US     200000ull      // below RFC 6298's 1 s, as Linux and BSD: the link is one hop
+#define TCP_RTO_MIN_US     200000ull // below RFC 6298's 1 s, as Linux and BSD: the link is one hop
 #define TCP_RTO_MAX_US     60000000ull    // RFC 6298 2.5
-#define TCP_RETRIES_MAX    15             // then the guest is gone; 3 min and more (RFC 9293 3.8.3 R2)
+#define TCP_RETRIES_MAX    15 // then the guest is gone; 3 min and more (RFC 9293 3.8.3 R2)
 #define TCP_SYN_RETRIES    6              // handshake, both ways
 #define TCP_TIME_WAIT_US   10000000ull    // 2 MSL for one hop that keeps nothing longer than 5 s
-#define TCP_ORPHAN_US      60000000ull    // FIN-WAIT-2 without a host end, as Linux's tcp_fin_timeout
+#define TCP_ORPHAN_US      60000000ull // FIN-WAIT-2 without a host end, as Linux's tcp_fin_timeout
 #define TCP_KEEPALIVE_US   7200000000ull  // RFC 9293 3.8.4
 #define TCP_KEEPALIVE_STEP 75000000ull    // between unanswered probes
 #define TCP_KEEPALIVE_MAX  9              // unanswered probes
@@ -114,7 +114,7 @@ struct conn {
     uint16_t pending_head, pending_tail; // index + 1 into stack.pending, 0: none
     uint8_t rcv_wscale;      // our shift
     struct seq_ranges ooo;   // kept beyond rcv_nxt, in the ring
-    uint32_t ooo_latest;     // left edge of the run that changed last: first SACK block (RFC 2018 4)
+    uint32_t ooo_latest; // left edge of the run that changed last: first SACK block (RFC 2018 4)
 
     // loss recovery (RFC 5681, 6675, 6298)
     uint32_t cwnd, ssthresh; // bytes
@@ -221,7 +221,8 @@ struct conn *conn_new(struct stack *s, const struct stack_peer *peer);
 void conn_free(struct stack *s, struct conn *c);
 // The one place where a state changes: keeps the half-open and TIME-WAIT queues right.
 void conn_set_state(struct stack *s, struct conn *c, enum tcp_state state);
-// on_closed to the user (once), then what is left of the conn goes: all of it, or all but TIME-WAIT.
+// on_closed to the user (once), then what is left of the conn goes: all of it, or all but
+// TIME-WAIT.
 void conn_close(struct stack *s, struct conn *c, enum stack_close_reason reason);
 // RST to the guest, on_closed to the user (unless told already). A full link delays the RST alone.
 void conn_reset(struct stack *s, struct conn *c, enum stack_close_reason reason);
@@ -259,10 +260,12 @@ void tcp_challenge_ack(struct stack *s, struct conn *c);
 void tcp_start_send_side(struct stack *s, struct conn *c); // ISN, our window scale, timer base
 
 // --- tcp_receive.c: guest -> host ----------------------------------------------------------------
-uint32_t tcp_recv_window(const struct stack *s, const struct conn *c); // bytes beyond rcv_nxt we can hold
+// bytes beyond rcv_nxt we can hold
+uint32_t tcp_recv_window(const struct stack *s, const struct conn *c);
 void stack_deliver_touched(struct stack *s);           // tcp_deliver for all that got something
 uint32_t tcp_told_window(const struct conn *c);        // bytes beyond rcv_nxt the guest may send
-uint32_t tcp_window_step(const struct stack *s, const struct conn *c); // the least gain worth telling
+// the least gain worth telling
+uint32_t tcp_window_step(const struct stack *s, const struct conn *c);
 void tcp_receive(struct stack *s, struct conn *c, const struct segment *seg);
 void tcp_deliver(struct stack *s, struct conn *c);     // hands this turn's bytes and the FIN over
 void tcp_window_opened(struct stack *s, struct conn *c); // after a consume: is an update due?
@@ -276,9 +279,11 @@ bool tcp_can_send(const struct conn *c);
 bool tcp_output(struct stack *s, struct conn *c);
 bool tcp_send_ack(struct stack *s, struct conn *c);   // a bare ACK now
 bool tcp_send_syn(struct stack *s, struct conn *c);   // SYN or SYN-ACK, by state
-bool tcp_send_first_syn(struct stack *s, struct conn *c); // the same, or ARP where the MAC is unknown
+// the same, or ARP where the MAC is unknown
+bool tcp_send_first_syn(struct stack *s, struct conn *c);
 bool tcp_send_reset(struct stack *s, struct conn *c); // RST of a conn
-bool tcp_send_probe(struct stack *s, struct conn *c); // empty segment below snd_una (RFC 9293 3.8.4)
+// empty segment below snd_una (RFC 9293 3.8.4)
+bool tcp_send_probe(struct stack *s, struct conn *c);
 uint32_t tcp_unsent(const struct conn *c);            // bytes in the ring beyond snd_nxt
 void tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised);
 
@@ -295,10 +300,12 @@ void tcp_rtt_start(struct stack *s, struct conn *c, uint32_t end_seq);
 // Adds a run, merging; false when the table is full and the run touches none (it is not added).
 bool ranges_add(struct seq_ranges *r, uint32_t left, uint32_t right);
 void ranges_trim_below(struct seq_ranges *r, uint32_t seq); // forgets what lies before seq
-uint32_t ranges_bytes(const struct seq_ranges *r, uint32_t left, uint32_t right); // covered in there
+// covered in there
+uint32_t ranges_bytes(const struct seq_ranges *r, uint32_t left, uint32_t right);
 
 // --- tcp_timer.c ---------------------------------------------------------------------------------
-void tcp_arm_timer(struct stack *s, struct conn *c); // after anything that may change what is awaited
+// after anything that may change what is awaited
+void tcp_arm_timer(struct stack *s, struct conn *c);
 void tcp_timer_expired(struct stack *s, struct conn *c);
 
 // --- tcp_isn.c -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// ARP (RFC 826): answers for the channel address and for no other, and remembers who the guest is so
-// that the host can begin a connection. A handful of entries, the oldest gives way.
+// ARP (RFC 826): answers for the channel address and for no other, and remembers who the guest is
+// so that the host can begin a connection. A handful of entries, the oldest gives way.
 #include "stack/internal.h"
 
 #include "wire/arp.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Builds frames: Ethernet and IPv4 around an L4 packet, checksums done here or left to the link as it
-// offered. What to send and when is decided elsewhere.
+// Builds frames: Ethernet and IPv4 around an L4 packet, checksums done here or left to the link as
+// it offered. What to send and when is decided elsewhere.
 #include "stack/internal.h"
 
 #include "wire/arp.h"
@@ -28,7 +28,8 @@ static void
 emit_headers(struct stack *s, struct writer *w, const struct mac *dst_mac, uint32_t dst,
     uint8_t protocol, size_t l4_len)
 {
-    ether_emit(w, &(struct ether_header) {.dst = *dst_mac, .src = s->config.mac, .type = ETHER_IPV4});
+    ether_emit(w,
+               &(struct ether_header){.dst = *dst_mac, .src = s->config.mac, .type = ETHER_IPV4});
     ipv4_emit(w,
         &(struct ipv4_header) {
             .src = s->config.addr,
@@ -58,9 +59,11 @@ output_ipv4(struct stack *s, const struct mac *dst_mac, uint32_t dst, uint8_t pr
             .iov = iov, .iovcnt = 2, .len = sizeof headers + l4_len, .header_len = L4_OFFSET});
 }
 
-// The TCP checksum field's value: the whole sum, or the pseudo-header's when the link does the rest.
+// The TCP checksum field's value: the whole sum, or the pseudo-header's when the link does the
+// rest.
 static uint16_t
-tcp_checksum(const struct stack *s, uint32_t dst, const struct iovec *iov, int iovcnt, size_t l4_len)
+tcp_checksum(const struct stack *s, uint32_t dst, const struct iovec *iov, int iovcnt,
+             size_t l4_len)
 {
     uint64_t sum = checksum_pseudo4(s->config.addr, dst, IPV4_TCP, (uint16_t)l4_len);
     if (s->config.csum_offload)

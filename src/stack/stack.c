@@ -35,7 +35,8 @@ tables_alloc(struct stack *s)
 }
 
 struct stack *
-stack_new(const struct stack_config *config, const struct stack_ops *ops, void *ctx, uint64_t now_us)
+stack_new(const struct stack_config *config, const struct stack_ops *ops, void *ctx,
+          uint64_t now_us)
 {
     assert(config->max_conns > 0 && config->max_half_open > 0 && config->mtu >= 576);
     struct stack *s = calloc(1, sizeof *s);
@@ -130,7 +131,8 @@ tcp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_hea
     tcp_segment_input(s, &seg);
 }
 
-// Sources that nobody may answer: this net, loopback, multicast, reserved, broadcast, and ourselves.
+// Sources that nobody may answer: this net, loopback, multicast, reserved, broadcast, and
+// ourselves.
 static bool
 is_bad_source(const struct stack *s, uint32_t src)
 {
@@ -234,7 +236,8 @@ stack_flush(struct stack *s, uint64_t now_us)
             if (c->state != TCP_FREE && !tcp_output(s, c))
                 conn_ready(s, c); // the link is full: on it goes after stack_unblock
         }
-        // What callbacks made ready during this pass goes out as well; the rest is the link's fault.
+        // What callbacks made ready during this pass goes out as well; the rest is the link's
+        // fault.
         if (end) {
             if (s->blocked)
                 break;

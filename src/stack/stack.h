@@ -5,10 +5,11 @@
 // below config.max_conns that is valid from on_open (or stack_connect) until on_closed.
 //
 // A turn: any number of stack_input() calls, then stack_flush(), which delivers what arrived,
-// answers it and sends what may be sent. In-order payload is handed over at the flush, straight from
-// the caller's frames, so frames given to stack_input must stay readable until stack_flush returns.
-// Callbacks may call any stack_* function on the conn they are about. Data and ends are told at the
-// flush, but stack_input may have to do it at once (a RST, bytes out of order, a very large turn).
+// answers it and sends what may be sent. In-order payload is handed over at the flush, straight
+// from the caller's frames, so frames given to stack_input must stay readable until stack_flush
+// returns. Callbacks may call any stack_* function on the conn they are about. Data and ends are
+// told at the flush, but stack_input may have to do it at once (a RST, bytes out of order, a very
+// large turn).
 #pragma once
 
 #include "base/frame.h"
@@ -51,9 +52,9 @@ struct stack_peer {
 };
 
 struct stack_ops {
-    // Sends one frame now. Header bytes live during the call, payload iovecs (ring memory) until the
-    // next stack_* call after the flush. False: no room; the stack keeps its work, and goes on at the
-    // next stack_flush after stack_unblock().
+    // Sends one frame now. Header bytes live during the call, payload iovecs (ring memory) until
+    // the next stack_* call after the flush. False: no room; the stack keeps its work, and goes on
+    // at the next stack_flush after stack_unblock().
     bool (*on_emit)(void *ctx, const struct frame *frame);
     // True if the channel address answers on this port (else RST). Asked once per SYN, cheap.
     bool (*on_port)(void *ctx, uint16_t port);
@@ -61,9 +62,9 @@ struct stack_ops {
     void (*on_open)(void *ctx, uint32_t conn, const struct stack_peer *peer);
     // The handshake is complete (either direction).
     void (*on_established)(void *ctx, uint32_t conn);
-    // In-order bytes from the guest. Returns how many were taken from the front, 0 when the host end
-    // takes none now; the stack keeps the rest in the receive ring (see stack_recv_iov). Called only
-    // while the receive ring is empty. A broken host end calls stack_abort and returns 0.
+    // In-order bytes from the guest. Returns how many were taken from the front, 0 when the host
+    // end takes none now; the stack keeps the rest in the receive ring (see stack_recv_iov). Called
+    // only while the receive ring is empty. A broken host end calls stack_abort and returns 0.
     size_t (*on_data)(void *ctx, uint32_t conn, const struct iovec *iov, int iovcnt);
     // Bytes were added to the receive ring and wait for stack_recv_consume, or the guest's FIN came
     // after the last byte: ask stack_recv_at_end().
@@ -109,7 +110,8 @@ void stack_link_down(struct stack *s);
 // Changes what the link can carry (a new link was attached).
 void stack_set_link(struct stack *s, uint16_t mtu, bool csum_offload, bool tso);
 
-// Answers on_open: SYN-ACK, or RST with ACK. After stack_reject the conn is gone, without on_closed.
+// Answers on_open: SYN-ACK, or RST with ACK. After stack_reject the conn is gone, without
+// on_closed.
 void stack_accept(struct stack *s, uint32_t conn, uint64_t now_us);
 void stack_reject(struct stack *s, uint32_t conn, uint64_t now_us);
 // Active open to guest addr:port from local_port (0: an ephemeral one). The conn, or STACK_NO_CONN

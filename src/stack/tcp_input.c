@@ -278,8 +278,8 @@ process_ack(struct stack *s, struct conn *c, const struct segment *seg)
         tcp_challenge_ack(s, c);
         return false;
     }
-    // RFC 9293 3.10.7.4, and where the ACK is new: such a segment is newer than any before, even if it
-    // carries an old sequence number (a retransmission).
+    // RFC 9293 3.10.7.4, and where the ACK is new: such a segment is newer than any before, even if
+    // it carries an old sequence number (a retransmission).
     uint32_t before = c->snd_wnd;
     if (seq_gt(h->ack, c->snd_una)
         || (h->ack == c->snd_una

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What acknowledgements tell: round-trip times (RFC 6298), the SACK scoreboard (RFC 2018, 6675), and
-// the congestion window (RFC 5681, NewReno's partial acknowledgements RFC 6582 where the guest has no
-// SACK). Decides which bytes count as lost; sending them is tcp_send.c's business.
+// What acknowledgements tell: round-trip times (RFC 6298), the SACK scoreboard (RFC 2018, 6675),
+// and the congestion window (RFC 5681, NewReno's partial acknowledgements RFC 6582 where the guest
+// has no SACK). Decides which bytes count as lost; sending them is tcp_send.c's business.
 //
-// One picture serves fast recovery and timeouts: everything not SACKed in [snd_una, lost_edge) counts
-// as lost, and of that [snd_una, high_rxt) has been sent again.
+// One picture serves fast recovery and timeouts: everything not SACKed in [snd_una, lost_edge)
+// counts as lost, and of that [snd_una, high_rxt) has been sent again.
 #include "stack/internal.h"
 
 #include "base/log.h"

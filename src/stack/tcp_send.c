@@ -47,8 +47,8 @@ tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
 }
 
 // The window field. The right edge stands still until it can move by a useful step (RFC 9293
-// 3.8.6.2.2: or a guest would send a byte at a time), and never retreats by more than the rounding to
-// our scale.
+// 3.8.6.2.2: or a guest would send a byte at a time), and never retreats by more than the rounding
+// to our scale.
 static uint16_t
 window_field(const struct stack *s, struct conn *c)
 {

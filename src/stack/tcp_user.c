@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The connection's user side: what the relay calls to answer, to send, to take and to end. All of it
-// only moves state; segments go out at the flush (RST and SYN at once).
+// The connection's user side: what the relay calls to answer, to send, to take and to end. All of
+// it only moves state; segments go out at the flush (RST and SYN at once).
 #include "stack/internal.h"
 
 #define EPHEMERAL_FIRST 49152 // RFC 6335 6

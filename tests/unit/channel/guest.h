@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A hub on a loop, an opener that the test answers by hand, and a guest: a second stack on the other
-// end of a stream link, in the same loop.
+// A hub on a loop, an opener that the test answers by hand, and a guest: a second stack on the
+// other end of a stream link, in the same loop.
 #pragma once
 
 #include "channel/hub.h"

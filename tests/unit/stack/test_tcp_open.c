@@ -177,7 +177,8 @@ TEST(active_open_refused_by_the_guest)
     stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, 700, b.now_us);
     struct tcp_header h = bench_sent_tcp(&b, 0, NULL, NULL);
     bench_send(&b,
-        (struct tcp_header) {.dst_port = 700, .ack = h.seq + 1, .flags = TCP_RST | TCP_ACK}, NULL, 0);
+               (struct tcp_header){.dst_port = 700, .ack = h.seq + 1, .flags = TCP_RST | TCP_ACK},
+               NULL, 0);
     assert_int_equal(b.closes, 1);
     assert_int_equal(b.reason, STACK_REFUSED);
     bench_fini(&b);
@@ -190,8 +191,8 @@ TEST(simultaneous_open)
     bench_clear(&b);
     stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, OPEN_PORT, b.now_us);
     uint32_t iss = bench_sent_tcp(&b, 0, NULL, NULL).seq;
-    bench_send(&b, (struct tcp_header) {.seq = 50, .flags = TCP_SYN, .window = 9, .wscale = -1}, NULL,
-        0);
+    bench_send(&b, (struct tcp_header){.seq = 50, .flags = TCP_SYN, .window = 9, .wscale = -1},
+               NULL, 0);
     assert_int_equal(bench_sent_tcp(&b, 1, NULL, NULL).flags, TCP_SYN | TCP_ACK);
     bench_send(&b,
         (struct tcp_header) {
