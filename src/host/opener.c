@@ -108,6 +108,15 @@ release(struct opener *o, uint32_t i)
     o->pending--;
 }
 
+// Whether a failure leaves the request waiting: for a host client, or for the next retry.
+static bool
+is_worth_waiting(const struct channel *ch, int why)
+{
+    if (ch->spec->device.server)
+        return why == -EAGAIN;
+    return ch->spec->device.reconnect_s > 0;
+}
+
 // Once per distinct reason in a row, and never more than the limit allows: a guest can make a
 // service's state flap.
 static void
@@ -119,11 +128,14 @@ note_failure(struct channel *ch, int why, const char *text)
     uint32_t left_out;
     if (!log_limit_pass(&ch->limit, loop_now_us(ch->opener->loop), &left_out))
         return;
+    char more[96] = "";
+    size_t len = 0;
+    if (is_worth_waiting(ch, -why))
+        len = (size_t)snprintf(more, sizeof(more), ", trying again every %u s",
+                               ch->spec->device.reconnect_s);
     if (left_out > 0)
-        log_warn("%s: channel %u: %s (%u lines left out)", ch->opener->guest, ch->spec->port, text,
-                 left_out);
-    else
-        log_warn("%s: channel %u: %s", ch->opener->guest, ch->spec->port, text);
+        snprintf(more + len, sizeof(more) - len, " (%u lines left out)", left_out);
+    log_warn("%s: channel %u: %s%s", ch->opener->guest, ch->spec->port, text, more);
 }
 
 static void
@@ -160,15 +172,6 @@ try_open(struct channel *ch)
     else if (err.text[0] != '\0')
         note_failure(ch, -fd, err.text);
     return fd;
-}
-
-// Whether a failure leaves the request waiting: for a host client, or for the next retry.
-static bool
-is_worth_waiting(const struct channel *ch, int why)
-{
-    if (ch->spec->device.server)
-        return why == -EAGAIN;
-    return ch->spec->device.reconnect_s > 0;
 }
 
 static void
