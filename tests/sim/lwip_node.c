@@ -393,7 +393,7 @@ answer(struct node *node, struct end *e, bool accept)
     (void)node;
     (void)e;
     (void)accept;
-    assert(!"lwIP accepts by itself");
+    assert(false && "lwIP accepts by itself");
 }
 
 static size_t
