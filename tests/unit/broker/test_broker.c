@@ -394,7 +394,7 @@ TEST(worker_that_leaves_its_socket_is_ended)
     assert_int_equal(shared->workers, 3);
 }
 
-#define FLOOD 20000
+#define FLOOD 3000
 
 static void
 asks_and_does_not_listen(int sock, int number)
@@ -413,7 +413,7 @@ asks_and_does_not_listen(int sock, int number)
         }
         // Full: the broker has stopped reading. Only now is it listened to.
         struct pollfd p = {.fd = sock, .events = POLLOUT};
-        if (poll(&p, 1, 200) == 1)
+        if (poll(&p, 1, 100) == 1)
             continue;
         size_t nfds = 1;
         while (fdpass_recv(sock, &m, sizeof(m), &fd, &nfds) > 0) {
