@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A link that goes away closes all its host ends; a link that comes back works (design 6)."""
 
-import json
 import socket
-import subprocess
 
 import pytest
 
@@ -12,6 +10,7 @@ from harness.guests import CHANNEL
 from harness.machine import Machine
 from harness.processes import wait_until
 from harness.services import answer_lines, receive_exactly
+from harness.wire import ask_arp_by_stream
 
 
 def open_connections(guest, listener, count):
@@ -141,6 +140,48 @@ def test_tap_down_and_up_keeps_connections(make_guest, listen, socket_path):
     h.sendall(b"meanwhile")
     guest.ns.ip("link", "set", "vmc0", "up")
     assert receive_exactly(g, 9) == b"meanwhile"
+
+
+def test_tap_made_beforehand_is_used_and_kept(make_guest, listen, socket_path):
+    listener = listen(socket_path)
+    guest = make_guest("tap")
+    guest.ns.ip("tuntap", "add", "vmc0", "mode", "tap", "vnet_hdr")
+    guest.start(f"600:unix:{socket_path}")
+    guest.daemon.wait_for_log("ready")
+    expect_conversation(guest, listener)
+    assert guest.daemon.stop() == 0
+    assert guest.ns.has_link("vmc0")
+
+
+def test_stream_by_descriptor_ends_with_its_peer(processes, vmchannel, directory):
+    ours, theirs = socket.socketpair()
+    args = ["--link", f"stream,fd={theirs.fileno()}", "-vmchannel", "600:unix:/nonexistent"]
+    with ours:
+        daemon = Daemon(processes, vmchannel, args, pass_fds=[theirs.fileno()])
+        theirs.close()
+        assert ask_arp_by_stream(ours, CHANNEL)
+    assert daemon.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_stream_over_tcp(processes, vmchannel, directory, role):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if role == "server":
+            listener.close()  # its port is free again, and ours
+        link = f"stream,addr=127.0.0.1:{port},server={'on' if role == 'server' else 'off'}"
+        args = ["--link", link, "-vmchannel", "600:unix:/nonexistent"]
+        daemon = Daemon(processes, vmchannel, args)
+        daemon.wait_for_log("ready")
+        for _ in range(2):  # the second time after the peer left
+            if role == "server":
+                s = socket.create_connection(("127.0.0.1", port))
+            else:
+                listener.settimeout(5)
+                s, _ = listener.accept()
+            with s:
+                assert ask_arp_by_stream(s, CHANNEL)
+        assert daemon.stop() == 0
 
 
 def qemu(*netdev):

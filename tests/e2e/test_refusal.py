@@ -117,6 +117,19 @@ def test_refusals_are_logged_but_do_not_flood(guest, socket_path):
     assert len(guest.daemon.log().splitlines()) < 100
 
 
+def test_over_the_limit_of_the_channel(guest, listen, socket_path):
+    service = listen(socket_path)
+    guest.start(f"600:unix:{socket_path},max=2")
+    pairs = [(guest.connect(), service.accept()) for _ in range(2)]
+    expect_quick_refusal(guest)
+    for end in pairs[0]:
+        end.close()
+    time.sleep(0.1)
+    g = guest.connect()
+    service.accept().sendall(b"hello")
+    assert receive_exactly(g, 5) == b"hello"
+
+
 def test_backlog_full_is_refused_and_blocks_nothing(guest, listen, socket_path, directory):
     full = listen(socket_path, backlog=1)
     listen(directory / "echo.sock", echo)
