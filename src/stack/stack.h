@@ -23,26 +23,26 @@ struct stack;
 #define STACK_NO_CONN UINT32_MAX
 
 struct stack_config {
-    struct mac mac;           // ours
-    uint32_t addr;            // the channel address (10.0.2.4), host order
-    uint32_t guest_addr;      // what DHCP leases (10.0.2.15)
+    struct mac mac;      // ours
+    uint32_t addr;       // the channel address (10.0.2.4), host order
+    uint32_t guest_addr; // what DHCP leases (10.0.2.15)
     uint32_t netmask;
-    uint16_t mtu;             // largest IP packet to and from the guest without GSO; told by DHCP
-    bool csum_offload;        // the link takes FRAME_CSUM_PARTIAL frames
-    bool tso;                 // the link takes FRAME_GSO_TCP4 frames (implies csum_offload)
-    uint32_t max_conns;       // table size
-    uint32_t max_half_open;   // connections not yet established; beyond it the oldest one gives way
-    uint32_t ring_bytes;      // capacity of each direction's ring, a power of two >= 4096
+    uint16_t mtu;           // largest IP packet to and from the guest without GSO; told by DHCP
+    bool csum_offload;      // the link takes FRAME_CSUM_PARTIAL frames
+    bool tso;               // the link takes FRAME_GSO_TCP4 frames (implies csum_offload)
+    uint32_t max_conns;     // table size
+    uint32_t max_half_open; // connections not yet established; beyond it the oldest one gives way
+    uint32_t ring_bytes;    // capacity of each direction's ring, a power of two >= 4096
     struct siphash_key secret; // random; keys ISNs and the connection hash
 };
 
 enum stack_close_reason {
-    STACK_CLOSED,       // both sides finished in order
-    STACK_RESET,        // the guest sent RST
-    STACK_TIMED_OUT,    // the guest did not answer retransmissions or probes
-    STACK_ABORTED,      // stack_abort, stack_reject, stack_link_down
-    STACK_REFUSED,      // active open: the guest refused
-    STACK_EVICTED,      // made room: oldest half-open
+    STACK_CLOSED,    // both sides finished in order
+    STACK_RESET,     // the guest sent RST
+    STACK_TIMED_OUT, // the guest did not answer retransmissions or probes
+    STACK_ABORTED,   // stack_abort, stack_reject, stack_link_down
+    STACK_REFUSED,   // active open: the guest refused
+    STACK_EVICTED,   // made room: oldest half-open
 };
 
 struct stack_peer {
@@ -79,19 +79,19 @@ struct stack_ops {
 // Counters, monotonic.
 struct stack_stats {
     uint64_t frames_in, frames_out;
-    uint64_t bytes_in, bytes_out;       // TCP payload delivered, sent (without retransmissions)
-    uint64_t dropped_malformed;         // any layer
+    uint64_t bytes_in, bytes_out; // TCP payload delivered, sent (without retransmissions)
+    uint64_t dropped_malformed;   // any layer
     uint64_t dropped_checksum;
-    uint64_t dropped_not_for_us;        // address, protocol, fragment
-    uint64_t dropped_no_ring;           // ring pool exhausted
-    uint64_t retransmits, timeouts;     // segments; RTO expiries
+    uint64_t dropped_not_for_us;    // address, protocol, fragment
+    uint64_t dropped_no_ring;       // ring pool exhausted
+    uint64_t retransmits, timeouts; // segments; RTO expiries
     uint64_t resets_sent, challenge_acks;
     uint64_t conns_opened, conns_refused, conns_evicted;
 };
 
 // ops and ctx are the caller's and outlive the stack. NULL when out of memory.
 struct stack *stack_new(const struct stack_config *config, const struct stack_ops *ops, void *ctx,
-    uint64_t now_us);
+                        uint64_t now_us);
 void stack_free(struct stack *s); // no callbacks
 
 // One frame from the guest. Never fails: what cannot be used is counted and dropped.
@@ -116,8 +116,8 @@ void stack_accept(struct stack *s, uint32_t conn, uint64_t now_us);
 void stack_reject(struct stack *s, uint32_t conn, uint64_t now_us);
 // Active open to guest addr:port from local_port (0: an ephemeral one). The conn, or STACK_NO_CONN
 // when the table is full. on_established or on_closed follows.
-uint32_t stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port,
-    uint64_t now_us);
+uint32_t
+stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port, uint64_t now_us);
 void stack_peer_of(const struct stack *s, uint32_t conn, struct stack_peer *out);
 
 // Host -> guest. Free room of the send ring as 0..2 iovecs to be filled from the front; 0 arms

@@ -73,7 +73,7 @@ pending_add(struct stack *s, struct conn *c, const struct segment *seg, size_t a
         size_t n = f->iov[i].iov_len - at;
         if (n > left)
             n = left;
-        s->pending[s->pending_used] = (struct pending_run) {
+        s->pending[s->pending_used] = (struct pending_run){
             .iov = {.iov_base = (uint8_t *)f->iov[i].iov_base + at, .iov_len = n}};
         s->pending_used++;
         if (c->pending_tail)
@@ -315,8 +315,8 @@ tcp_deliver(struct stack *s, struct conn *c)
     offer_pending(s, c);
     if (is_gone(c))
         return;
-    if (c->fin_seen && !c->fin_taken && c->fin_seq == c->rcv_nxt && !c->abort_after_send
-        && c->state >= TCP_ESTABLISHED)
+    if (c->fin_seen && !c->fin_taken && c->fin_seq == c->rcv_nxt && !c->abort_after_send &&
+        c->state >= TCP_ESTABLISHED)
         take_fin(s, c);
     if (c->tell_readable) {
         c->tell_readable = false;

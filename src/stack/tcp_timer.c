@@ -5,9 +5,9 @@
 
 enum timer_kind {
     TIMER_NONE,
-    TIMER_HANDSHAKE,  // SYN or SYN-ACK again
+    TIMER_HANDSHAKE, // SYN or SYN-ACK again
     TIMER_RETRANSMIT,
-    TIMER_PROBE,      // the guest's window is closed (RFC 9293 3.8.6.1)
+    TIMER_PROBE, // the guest's window is closed (RFC 9293 3.8.6.1)
     TIMER_KEEPALIVE,
     TIMER_ORPHAN,
     TIMER_TIME_WAIT,

@@ -45,8 +45,7 @@ pick_ephemeral(struct stack *s, struct stack_peer *peer)
 }
 
 uint32_t
-stack_connect(
-    struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port, uint64_t now_us)
+stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port, uint64_t now_us)
 {
     s->now_us = now_us;
     struct stack_peer peer = {.addr = addr, .port = port, .local_port = local_port};

@@ -12,8 +12,8 @@ struct guest_conn {
     bool established, closed, eof;
     enum stack_close_reason reason;
     uint8_t data[1 << 16];
-    size_t len;      // received so far, at most sizeof data kept
-    uint64_t total;  // received so far
+    size_t len;     // received so far, at most sizeof data kept
+    uint64_t total; // received so far
 };
 
 struct open_request {

@@ -42,7 +42,7 @@ struct bench {
 void bench_init(struct bench *b,
                 const struct stack_config *change); // change: NULL, or non-zero fields win
 void bench_fini(struct bench *b);
-void bench_clear(struct bench *b); // forgets sent frames
+void bench_clear(struct bench *b);             // forgets sent frames
 void bench_wait(struct bench *b, uint64_t us); // moves time, deadline by deadline
 
 // One frame from the guest, then the end of the turn.
