@@ -85,6 +85,7 @@ passive_open(struct stack *s, const struct stack_peer *peer, const struct segmen
     c->peer_mac = seg->src_mac;
     take_syn_options(s, c, &seg->tcp);
     conn_set_state(s, c, TCP_OPENING);
+    tcp_arm_timer(s, c);
     s->stats.conns_opened++;
     s->ops->on_open(s->ctx, conn_index(s, c), peer);
 }
@@ -113,8 +114,12 @@ input_opening(struct stack *s, struct conn *c, const struct segment *seg)
             conn_close(s, c, STACK_RESET);
         return;
     }
-    if (!(flags & TCP_SYN) || flags & TCP_ACK || seg->tcp.seq == c->irs)
-        return; // the SYN again, or something that has no business before our answer
+    if (!(flags & TCP_SYN) || flags & TCP_ACK)
+        return; // has no business before our answer
+    if (seg->tcp.seq == c->irs) {
+        c->heard_us = s->now_us; // the SYN again: the guest still waits
+        return;
+    }
     // The guest began anew on the same ports.
     struct stack_peer peer = c->peer;
     conn_close(s, c, STACK_RESET);

@@ -36,6 +36,22 @@ TEST(nothing_is_answered_before_accept)
     bench_fini(&b);
 }
 
+TEST(held_syn_is_given_up_with_the_guest)
+{
+    bench_init(&b, NULL);
+    syn(OPEN_PORT, 40000);
+    for (int i = 0; i < 10; i++) {
+        bench_wait(&b, 60000000);
+        assert_int_equal(b.closes, 0);
+        syn(OPEN_PORT, 40000);
+    }
+    bench_wait(&b, 100000000);
+    assert_int_equal(b.closes, 1);
+    assert_int_equal(b.reason, STACK_TIMED_OUT);
+    assert_int_equal(stack_conn_count(b.stack), 0);
+    bench_fini(&b);
+}
+
 TEST(rejected_syn_gets_rst_with_ack)
 {
     bench_init(&b, NULL);
