@@ -71,6 +71,14 @@ def test_nic(boot, helpers, processes, listen, directory, nic):
     assert machine.power_off() == 0
 
 
+def refused_ms(machine, port):
+    """How long a refusal takes: the best of five, since an emulated CPU takes its own time now and
+    then, and the time of the channel is what is asked for."""
+    tries = [machine.probe("connect", CHANNEL, port) for _ in range(5)]
+    assert {t["error"] for t in tries} == {"ECONNREFUSED"}
+    return min(t["ms"] for t in tries)
+
+
 @pytest.mark.timeout(120)
 def test_what_guestfwd_gets_wrong_in_one_guest(boot, listen, directory):
     """The list of test_ends.py and test_refusal.py again, with a whole machine as the guest."""
@@ -79,12 +87,10 @@ def test_what_guestfwd_gets_wrong_in_one_guest(boot, listen, directory):
                           "-vmchannel", f"602:unix:{quick}"])
     machine.dhcp()
 
-    absent = machine.probe("connect", CHANNEL, 600)
-    assert absent["error"] == "ECONNREFUSED" and absent["ms"] < 50
+    assert refused_ms(machine, 600) < 50
     wait_until(lambda: str(service) in machine.log() and "No such file" in machine.log(),
                what="the reason in the log")
-    closed = machine.probe("connect", CHANNEL, 666)
-    assert closed["error"] == "ECONNREFUSED" and closed["ms"] < 50
+    assert refused_ms(machine, 666) < 50
     assert machine.probe("connect", "10.0.2.2", 600, 500)["error"] in ("ETIMEDOUT", "EHOSTUNREACH")
     assert machine.probe("connect", "192.0.2.1", 600, 500)["error"] == "ENETUNREACH"
 
