@@ -11,11 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH_MAX      64
-#define STEPS_HERE_MAX 20000      // without the clock moving
-#define IDLE_STEPS_MAX 200000     // without a byte or event of progress
-#define SETTLE_US      200000000u // TIME-WAIT and the like, after the last end has closed
-#define GRO_MAX_LEN    65000
+#define BATCH_MAX         64
+#define STEPS_HERE_MAX    20000       // without the clock moving
+#define IDLE_STEPS_MAX    200000      // without a byte or event of progress
+#define SETTLE_US         200000000u  // TIME-WAIT and the like, after the last end has closed
+#define MILD_PATIENCE_US  1000000000u // of a connection whose both ends are established
+#define HARSH_PATIENCE_US 3000000000u
+#define GRO_MAX_LEN       65000
 
 void
 world_fail(struct world *w, const char *format, ...)
@@ -272,6 +274,31 @@ report_open(struct world *w)
     }
 }
 
+// Keep-alive would rescue a connection whose other timers are forgotten, two hours later: so where
+// both ends are there and nothing excuses them, patience is shorter than that.
+static void
+watch_patience(struct world *w)
+{
+    uint64_t patience_us = w->plan.class == LINK_MILD ? MILD_PATIENCE_US : HARSH_PATIENCE_US;
+
+    if (w->plan.class == LINK_CALM) // plan_bound_us is tight there
+        return;
+    for (int i = 0; i < w->plan.flow_count; i++) {
+        struct flow *f = &w->flow[i];
+        bool waits = !f->excused;
+
+        for (int s = 0; s < 2; s++) {
+            struct end *e = &f->end[s];
+
+            waits &= e->established && e->result == END_RUNNING && e->doom_us == PLAN_NEVER;
+        }
+        if (waits && w->now_us > w->plan.epoch_us + f->plan->start_us + patience_us) {
+            report_open(w);
+            world_fail(w, "flow %d: both ends are there, but it does not get on", i);
+        }
+    }
+}
+
 static void
 run_to_end(struct world *w)
 {
@@ -280,6 +307,7 @@ run_to_end(struct world *w)
 
     while (!is_done(w)) {
         step(w);
+        watch_patience(w);
         if (w->now_us > bound) {
             report_open(w);
             world_fail(w, "not finished in time");
