@@ -2,6 +2,7 @@
 // The command: one seed with a trace, or a range of them, each in a process of its own (lwIP keeps
 // its state in globals; a crash or a hang then costs one seed).
 
+#include "node.h"
 #include "world.h"
 
 #include <errno.h>
