@@ -53,7 +53,8 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt_get() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
-        -o Dpkg::Options::=--force-unsafe-io -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1 && return
+        -o Dpkg::Options::=--force-unsafe-io -o DPkg::Lock::Timeout=300 \
+        "$@" </dev/null >"$log" 2>&1 && return
     tail -n 20 "$log" >&2
     echo "deps.sh: apt-get $1 failed" >&2
     return 1

@@ -4,10 +4,10 @@
 
 usage: guestfwd.py VMCHANNEL            (as root)
 
-The guest is a network namespace. guestfwd: qemu-system-x86_64 without a machine joins a tap there to
-its user network. vmchannel: `vmchannel run`. Each experiment has a fresh one. Inside the namespace
-one process plays both the guest's client (TCP) and the host's service (a Unix socket, which no
-network namespace separates).
+The guest is a network namespace. guestfwd: qemu-system-x86_64 without a machine joins a tap there
+with its user network. vmchannel: `vmchannel run`. Each experiment has a fresh one. Inside the
+namespace one process plays both the guest's client (TCP) and the host's service (a Unix socket,
+which no network namespace separates).
 """
 
 import os

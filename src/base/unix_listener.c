@@ -11,10 +11,13 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LOCK_SUFFIX ".lock"
-#define LOCK_TRIES  100
+#define LOCK_SUFFIX  ".lock"
+#define LOCK_TRIES   100
+#define LOCK_WAIT_MS 500 // for a predecessor that is just ending (a guest started anew by a script)
+#define LOCK_POLL_MS 10
 
 struct lock_path {
     char text[sizeof(((struct unix_listener *)0)->path) + sizeof(LOCK_SUFFIX)];
@@ -72,11 +75,16 @@ static int
 take_lock(struct unix_listener *l, const char *path, struct error *err)
 {
     struct lock_path lock = lock_path_of(path);
+    int waited_ms = 0;
 
     for (int i = 0; i < LOCK_TRIES; i++) {
         int ret = try_lock(l, lock.text, err);
-        if (ret != -EAGAIN)
+        if (ret == -EADDRINUSE && waited_ms < LOCK_WAIT_MS) {
+            nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_MS * 1000 * 1000}, NULL);
+            waited_ms += LOCK_POLL_MS;
+        } else if (ret != -EAGAIN) {
             return ret;
+        }
     }
     return error_set(err, EADDRINUSE, "%s: cannot lock", lock.text);
 }

@@ -22,7 +22,8 @@ struct unix_listener {
 // the whole of sun_path, as QEMU's tight=off). Returns the address length, or -ENAMETOOLONG.
 int unix_address(struct sockaddr_un *sa, const char *path, bool abstract, bool tight);
 
-// 0, or -errno with err naming the path. On failure nothing is left behind.
+// 0, or -errno with err naming the path. On failure nothing is left behind. A path that another
+// process holds is waited for, half a second at most, in case that is just ending.
 int unix_listener_open(struct unix_listener *l, const char *path, bool abstract, bool tight,
                        struct error *err);
 // Likewise, at a path, of another type than SOCK_STREAM. SOCK_DGRAM: bound only.

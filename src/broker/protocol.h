@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What broker and worker say to each other: one fixed-size message at a time over a SOCK_SEQPACKET
-// pair, at most two descriptors with it. Each side checks what the other sent before it is used; the
-// worker is not trusted by the broker.
+// pair, at most two descriptors with it. Each side checks what the other sent before it is used;
+// the worker is not trusted by the broker.
 #pragma once
 
 #include "link/spec.h"
@@ -35,10 +35,10 @@ struct message {
     uint32_t channel;    // index into the configured channels
     uint32_t guest_addr; // host order
     uint32_t guest_port;
-    int32_t why;        // -1..-4095: a negative errno
-    uint32_t link;      // counts the links of this worker, from 1
-    uint32_t link_kind; // enum link_kind
-    uint32_t fds;       // 0..MESSAGE_FDS_MAX: descriptors that come with it
+    int32_t why;           // -1..-4095: a negative errno
+    uint32_t link;         // counts the links of this worker, from 1
+    uint32_t link_kind;    // enum link_kind
+    uint32_t fds;          // 0..MESSAGE_FDS_MAX: descriptors that come with it
     uint32_t link_offload; // 0 or 1, see struct link_spec
     uint32_t guest_cid;    // AF_VSOCK: the only CID to admit, else 0
 };

@@ -63,8 +63,7 @@ tell_closed(void *ctx, uint32_t session, uint16_t channel)
 {
     struct worker *w = ctx;
     if (opener_counts(&w->guest->channels[channel].device))
-        courier_send(&w->broker, &(struct message){.type = MESSAGE_CLOSED, .session = session},
-                     -1);
+        courier_send(&w->broker, &(struct message){.type = MESSAGE_CLOSED, .session = session}, -1);
 }
 
 static void
@@ -203,7 +202,8 @@ static int
 serve(struct worker *w)
 {
     const struct guest_config *g = w->guest;
-    struct hub_opener opener = {.open = ask_open, .cancel = ask_cancel, .closed = tell_closed, .ctx = w};
+    struct hub_opener opener = {
+        .open = ask_open, .cancel = ask_cancel, .closed = tell_closed, .ctx = w};
     struct vmc_config vc = {.guest = g->name,
                             .channel_addr = g->channel_addr,
                             .guest_addr = g->guest_addr,

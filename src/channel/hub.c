@@ -76,8 +76,8 @@ hub_refused(struct hub *hub, uint32_t session, int why)
 
 // --- the turn ------------------------------------------------------------------------------------
 
-// The link's queue refers to ring memory, which the next ACK may free: so the two are flushed in one
-// go, always.
+// The link's queue refers to ring memory, which the next ACK may free: so the two are flushed in
+// one go, always.
 void
 hub_flush(struct hub *hub)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The hub of one guest: joins guest connections (of the stack, or accepted sockets of a socket link)
-// to host ends, by the port table. Owns the stack and the relays; borrows the loop. Opens nothing
-// itself: it asks the opener and is told later.
+// The hub of one guest: joins guest connections (of the stack, or accepted sockets of a socket
+// link) to host ends, by the port table. Owns the stack and the relays; borrows the loop. Opens
+// nothing itself: it asks the opener and is told later.
 #pragma once
 
 #include "host/device.h"

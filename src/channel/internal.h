@@ -11,8 +11,9 @@
 
 #include <assert.h>
 
-// A session is one guest connection on its way to, or joined with, a host end. Its number on the wire
-// to the opener is generation << SESSION_INDEX_BITS | index, so that a late answer finds nobody.
+// A session is one guest connection on its way to, or joined with, a host end. Its number on the
+// wire to the opener is generation << SESSION_INDEX_BITS | index, so that a late answer finds
+// nobody.
 #define SESSION_INDEX_BITS 18
 #define SESSION_INDEX_MASK ((1u << SESSION_INDEX_BITS) - 1)
 
@@ -105,7 +106,8 @@ struct hub {
 };
 
 // hub.c
-bool hub_session_begin(struct hub *hub, uint16_t channel); // counts it; false: the channel is at max=
+// counts it; false: the channel is at max=
+bool hub_session_begin(struct hub *hub, uint16_t channel);
 void hub_session_end(struct hub *hub, uint16_t channel);
 void hub_flush(struct hub *hub); // stack and link, always together (see the definition)
 // A fault of a host end, or of its log, that an operator wants to know: "what: errnum", limited.

@@ -15,7 +15,8 @@ session_of(const struct relay *r)
     return (r->generation << SESSION_INDEX_BITS) | relay_index(r);
 }
 
-// A codec's last bytes were acknowledged to the guest, so they outlive a connection that ended well.
+// A codec's last bytes were acknowledged to the guest, so they outlive a connection that ended
+// well.
 static void
 close_end(struct relay *r, bool in_order)
 {
@@ -74,7 +75,7 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
         uint32_t session = session_of(r);
         uint16_t channel = r->channel;
         log_error("%s: channel %u: cannot use a host end: %s", hub->guest,
-            hub->channels[channel].config.port, strerrordesc_np(-rc));
+                  hub->channels[channel].config.port, strerrordesc_np(-rc));
         relay_refused(hub, index, generation);
         if (hub->opener.closed)
             hub->opener.closed(hub->opener.ctx, session, channel);
@@ -141,7 +142,7 @@ on_open(void *ctx, uint32_t conn, const struct stack_peer *peer)
     }
     struct relay *r = &hub->relays[conn];
     bool early = hub->channels[channel].config.accept_early;
-    *r = (struct relay) {
+    *r = (struct relay){
         .hub = hub,
         .ready_next = r->ready_next,
         .in_ready = r->in_ready,
@@ -160,7 +161,7 @@ on_established(void *ctx, uint32_t conn)
     const struct hub *hub = ctx;
     const struct relay *r = &hub->relays[conn];
     log_debug("%s: channel %u: conn %u: connected", hub->guest,
-        hub->channels[r->channel].config.port, conn);
+              hub->channels[r->channel].config.port, conn);
 }
 
 static size_t
@@ -206,8 +207,8 @@ on_closed(void *ctx, uint32_t conn, enum stack_close_reason reason)
     struct relay *r = &hub->relays[conn];
     if (r->state == RELAY_FREE)
         return; // relay_refused on its way
-    log_debug("%s: channel %u: conn %u: %s", hub->guest, hub->channels[r->channel].config.port, conn,
-        words[reason]);
+    log_debug("%s: channel %u: conn %u: %s", hub->guest, hub->channels[r->channel].config.port,
+              conn, words[reason]);
     uint32_t session = session_of(r);
     bool waiting = r->state != RELAY_OPEN;
     if (!waiting)

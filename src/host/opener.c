@@ -73,11 +73,14 @@ note_failure(struct channel *ch, int why, const char *text)
     uint32_t left_out;
     if (!log_limit_pass(&ch->limit, loop_now_us(ch->opener->loop), &left_out))
         return;
+    char more[96] = "";
+    size_t len = 0;
+    if (ch->spec->device.reconnect_s > 0)
+        len = (size_t)snprintf(more, sizeof(more), ", trying again every %u s",
+                               ch->spec->device.reconnect_s);
     if (left_out > 0)
-        log_warn("%s: channel %u: %s (%u lines left out)", ch->opener->guest, ch->spec->port, text,
-                 left_out);
-    else
-        log_warn("%s: channel %u: %s", ch->opener->guest, ch->spec->port, text);
+        snprintf(more + len, sizeof(more) - len, " (%u lines left out)", left_out);
+    log_warn("%s: channel %u: %s%s", ch->opener->guest, ch->spec->port, text, more);
 }
 
 static void

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "channel/hub.h"
+#include "host/device.h"
 #include "link/spec.h"
 
 #include <stddef.h>

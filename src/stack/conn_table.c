@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The fixed table of connections: allocation, lookup by the guest's address and ports, the queues
-// that bound half-open and TIME-WAIT connections, and the turn's lists. Links are index + 1, so that
-// zero pages are an empty table. What a state means is the business of the tcp_* files.
+// that bound half-open and TIME-WAIT connections, and the turn's lists. Links are index + 1, so
+// that zero pages are an empty table. What a state means is the business of the tcp_* files.
 #include "stack/internal.h"
 
 #include "base/log.h"
@@ -45,8 +45,8 @@ conn_find(const struct stack *s, const struct stack_peer *peer)
 {
     for (uint32_t i = *bucket_of(s, peer); i != 0; i = s->conns[i - 1].hash_next) {
         struct conn *c = &s->conns[i - 1];
-        if (c->peer.addr == peer->addr && c->peer.port == peer->port
-            && c->peer.local_port == peer->local_port)
+        if (c->peer.addr == peer->addr && c->peer.port == peer->port &&
+            c->peer.local_port == peer->local_port)
             return c;
     }
     return NULL;
@@ -116,7 +116,7 @@ conn_new(struct stack *s, const struct stack_peer *peer)
     // or serves the new conn.
     uint32_t ready_next = c->ready_next, touched_next = c->touched_next;
     bool in_ready = c->in_ready, in_touched = c->in_touched;
-    *c = (struct conn) {
+    *c = (struct conn){
         .peer = *peer,
         .ready_next = ready_next,
         .touched_next = touched_next,

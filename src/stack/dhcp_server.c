@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The DHCP server (RFC 2131): one lease, the guest's address, with the MTU and no way out: no router,
-// no DNS. Stateless: the answer follows from the question.
+// The DHCP server (RFC 2131): one lease, the guest's address, with the MTU and no way out: no
+// router, no DNS. Stateless: the answer follows from the question.
 #include "stack/internal.h"
 
 #include "wire/checksum.h"
@@ -85,7 +85,7 @@ reply(struct stack *s, const struct dhcp_message *m, enum dhcp_type type)
 
 void
 udp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_header *ip,
-    const struct frame *frame, size_t offset)
+          const struct frame *frame, size_t offset)
 {
     size_t len = (size_t)ip->total_len - ip->header_len;
     if (!frame_copy(frame, offset, s->scratch, len)) {

@@ -8,7 +8,7 @@
 
 void
 icmp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_header *ip,
-    const struct frame *frame, size_t offset)
+           const struct frame *frame, size_t offset)
 {
     size_t len = (size_t)ip->total_len - ip->header_len;
     if (len < ICMP_HEADER_LEN || !frame_copy(frame, offset, s->scratch, len)) {
@@ -21,8 +21,8 @@ icmp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_he
     }
     struct cursor c = cursor_of(s->scratch, len);
     struct icmp_header h;
-    if (!icmp_parse(&c, &h) || h.type != ICMP_ECHO_REQUEST || h.code != 0
-        || IPV4_HEADER_LEN + len > s->config.mtu) {
+    if (!icmp_parse(&c, &h) || h.type != ICMP_ECHO_REQUEST || h.code != 0 ||
+        IPV4_HEADER_LEN + len > s->config.mtu) {
         s->stats.dropped_not_for_us++;
         return;
     }

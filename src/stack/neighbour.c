@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// ARP (RFC 826): answers for the channel address and for no other, and remembers who the guest is so
-// that the host can begin a connection. A handful of entries, the oldest gives way.
+// ARP (RFC 826): answers for the channel address and for no other, and remembers who the guest is
+// so that the host can begin a connection. A handful of entries, the oldest gives way.
 #include "stack/internal.h"
 
 #include "wire/arp.h"
@@ -26,7 +26,7 @@ neighbour_learn(struct stack *s, uint32_t addr, const struct mac *mac)
             return;
         }
     }
-    s->neighbours[s->neighbour_next] = (struct neighbour) {.addr = addr, .mac = *mac};
+    s->neighbours[s->neighbour_next] = (struct neighbour){.addr = addr, .mac = *mac};
     s->neighbour_next = (s->neighbour_next + 1) % NEIGHBOURS_MAX;
 }
 
@@ -52,8 +52,8 @@ arp_input(struct stack *s, struct cursor *c)
     neighbour_learn(s, p.sender_ip, &p.sender_mac);
     if (s->unresolved > 0)
         send_held_syns(s, p.sender_ip);
-    if (p.op != ARP_REQUEST || p.target_ip != s->config.addr || p.sender_ip == s->config.addr
-        || mac_is_group(&p.sender_mac)) {
+    if (p.op != ARP_REQUEST || p.target_ip != s->config.addr || p.sender_ip == s->config.addr ||
+        mac_is_group(&p.sender_mac)) {
         s->stats.dropped_not_for_us++;
         return;
     }

@@ -26,14 +26,14 @@ ranges_add(struct seq_ranges *r, uint32_t left, uint32_t right)
         touching++;
     }
     if (touching > 0) {
-        r->at[i] = (struct seq_range) {left, right};
+        r->at[i] = (struct seq_range){left, right};
         remove_at(r, i + 1, touching - 1);
         return true;
     }
     if (r->count == TCP_RANGES_MAX)
         return false;
     memmove(&r->at[i + 1], &r->at[i], (r->count - i) * sizeof r->at[0]);
-    r->at[i] = (struct seq_range) {left, right};
+    r->at[i] = (struct seq_range){left, right};
     r->count++;
     return true;
 }

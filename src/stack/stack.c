@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADERS_MAX  (ETHER_HEADER_LEN + IPV4_HEADER_LEN_MAX + TCP_HEADER_LEN_MAX)
+#define HEADERS_MAX   (ETHER_HEADER_LEN + IPV4_HEADER_LEN_MAX + TCP_HEADER_LEN_MAX)
 #define TRIM_EVERY_US 1000000
 #define TRIM_KEEP     8 // ring slots left populated
 
@@ -30,12 +30,13 @@ tables_alloc(struct stack *s)
     if (!s->conns || !s->buckets || !s->wheel_entries)
         return false;
     wheel_init(&s->wheel, s->wheel_entries, n, s->now_us);
-    return ring_pool_init(&s->send_pool, n, s->config.ring_bytes) == 0
-        && ring_pool_init(&s->recv_pool, n, s->config.ring_bytes) == 0;
+    return ring_pool_init(&s->send_pool, n, s->config.ring_bytes) == 0 &&
+           ring_pool_init(&s->recv_pool, n, s->config.ring_bytes) == 0;
 }
 
 struct stack *
-stack_new(const struct stack_config *config, const struct stack_ops *ops, void *ctx, uint64_t now_us)
+stack_new(const struct stack_config *config, const struct stack_ops *ops, void *ctx,
+          uint64_t now_us)
 {
     assert(config->max_conns > 0 && config->max_half_open > 0 && config->mtu >= 576);
     struct stack *s = calloc(1, sizeof *s);
@@ -110,7 +111,7 @@ sum_frame(uint64_t sum, const struct frame *frame, size_t offset, size_t len)
 
 static void
 tcp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_header *ip,
-    struct cursor *c, const struct frame *frame, size_t offset)
+          struct cursor *c, const struct frame *frame, size_t offset)
 {
     size_t l4_len = (size_t)ip->total_len - ip->header_len;
     struct segment seg = {.src = ip->src, .src_mac = eth->src, .frame = frame};
@@ -130,7 +131,8 @@ tcp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_hea
     tcp_segment_input(s, &seg);
 }
 
-// Sources that nobody may answer: this net, loopback, multicast, reserved, broadcast, and ourselves.
+// Sources that nobody may answer: this net, loopback, multicast, reserved, broadcast, and
+// ourselves.
 static bool
 is_bad_source(const struct stack *s, uint32_t src)
 {
@@ -141,7 +143,7 @@ is_bad_source(const struct stack *s, uint32_t src)
 
 static void
 ipv4_input(struct stack *s, const struct ether_header *eth, struct cursor *c,
-    const struct frame *frame)
+           const struct frame *frame)
 {
     struct ipv4_header ip;
     if (!ipv4_parse(c, frame->len - ETHER_HEADER_LEN, &ip)) {
@@ -154,8 +156,7 @@ ipv4_input(struct stack *s, const struct ether_header *eth, struct cursor *c,
         s->stats.dropped_not_for_us++;
     } else if (dhcp) {
         udp_input(s, eth, &ip, frame, offset);
-    } else if (ip.dst != s->config.addr || is_bad_source(s, ip.src)
-        || mac_is_group(&eth->dst)) {
+    } else if (ip.dst != s->config.addr || is_bad_source(s, ip.src) || mac_is_group(&eth->dst)) {
         s->stats.dropped_not_for_us++;
     } else if (ip.protocol == IPV4_TCP) {
         tcp_input(s, eth, &ip, c, frame, offset);
@@ -173,8 +174,8 @@ stack_input(struct stack *s, const struct frame *frame, uint64_t now_us)
     s->stats.frames_in++;
     uint8_t headers[HEADERS_MAX];
     size_t have = frame->len < sizeof headers ? frame->len : sizeof headers;
-    if (frame->len > FRAME_MAX || frame->iovcnt > FRAME_IN_IOV_MAX
-        || !frame_copy(frame, 0, headers, have)) {
+    if (frame->len > FRAME_MAX || frame->iovcnt > FRAME_IN_IOV_MAX ||
+        !frame_copy(frame, 0, headers, have)) {
         s->stats.dropped_malformed++;
         return;
     }
@@ -234,7 +235,8 @@ stack_flush(struct stack *s, uint64_t now_us)
             if (c->state != TCP_FREE && !tcp_output(s, c))
                 conn_ready(s, c); // the link is full: on it goes after stack_unblock
         }
-        // What callbacks made ready during this pass goes out as well; the rest is the link's fault.
+        // What callbacks made ready during this pass goes out as well; the rest is the link's
+        // fault.
         if (end) {
             if (s->blocked)
                 break;

@@ -5,10 +5,11 @@
 // below config.max_conns that is valid from on_open (or stack_connect) until on_closed.
 //
 // A turn: any number of stack_input() calls, then stack_flush(), which delivers what arrived,
-// answers it and sends what may be sent. In-order payload is handed over at the flush, straight from
-// the caller's frames, so frames given to stack_input must stay readable until stack_flush returns.
-// Callbacks may call any stack_* function on the conn they are about. Data and ends are told at the
-// flush, but stack_input may have to do it at once (a RST, bytes out of order, a very large turn).
+// answers it and sends what may be sent. In-order payload is handed over at the flush, straight
+// from the caller's frames, so frames given to stack_input must stay readable until stack_flush
+// returns. Callbacks may call any stack_* function on the conn they are about. Data and ends are
+// told at the flush, but stack_input may have to do it at once (a RST, bytes out of order, a very
+// large turn).
 #pragma once
 
 #include "base/frame.h"
@@ -22,26 +23,26 @@ struct stack;
 #define STACK_NO_CONN UINT32_MAX
 
 struct stack_config {
-    struct mac mac;           // ours
-    uint32_t addr;            // the channel address (10.0.2.4), host order
-    uint32_t guest_addr;      // what DHCP leases (10.0.2.15)
+    struct mac mac;      // ours
+    uint32_t addr;       // the channel address (10.0.2.4), host order
+    uint32_t guest_addr; // what DHCP leases (10.0.2.15)
     uint32_t netmask;
-    uint16_t mtu;             // largest IP packet to and from the guest without GSO; told by DHCP
-    bool csum_offload;        // the link takes FRAME_CSUM_PARTIAL frames
-    bool tso;                 // the link takes FRAME_GSO_TCP4 frames (implies csum_offload)
-    uint32_t max_conns;       // table size
-    uint32_t max_half_open;   // connections not yet established; beyond it the oldest one gives way
-    uint32_t ring_bytes;      // capacity of each direction's ring, a power of two >= 4096
+    uint16_t mtu;           // largest IP packet to and from the guest without GSO; told by DHCP
+    bool csum_offload;      // the link takes FRAME_CSUM_PARTIAL frames
+    bool tso;               // the link takes FRAME_GSO_TCP4 frames (implies csum_offload)
+    uint32_t max_conns;     // table size
+    uint32_t max_half_open; // connections not yet established; beyond it the oldest one gives way
+    uint32_t ring_bytes;    // capacity of each direction's ring, a power of two >= 4096
     struct siphash_key secret; // random; keys ISNs and the connection hash
 };
 
 enum stack_close_reason {
-    STACK_CLOSED,       // both sides finished in order
-    STACK_RESET,        // the guest sent RST
-    STACK_TIMED_OUT,    // the guest did not answer retransmissions or probes
-    STACK_ABORTED,      // stack_abort, stack_reject, stack_link_down
-    STACK_REFUSED,      // active open: the guest refused
-    STACK_EVICTED,      // made room: oldest half-open
+    STACK_CLOSED,    // both sides finished in order
+    STACK_RESET,     // the guest sent RST
+    STACK_TIMED_OUT, // the guest did not answer retransmissions or probes
+    STACK_ABORTED,   // stack_abort, stack_reject, stack_link_down
+    STACK_REFUSED,   // active open: the guest refused
+    STACK_EVICTED,   // made room: oldest half-open
 };
 
 struct stack_peer {
@@ -51,9 +52,9 @@ struct stack_peer {
 };
 
 struct stack_ops {
-    // Sends one frame now. Header bytes live during the call, payload iovecs (ring memory) until the
-    // next stack_* call after the flush. False: no room; the stack keeps its work, and goes on at the
-    // next stack_flush after stack_unblock().
+    // Sends one frame now. Header bytes live during the call, payload iovecs (ring memory) until
+    // the next stack_* call after the flush. False: no room; the stack keeps its work, and goes on
+    // at the next stack_flush after stack_unblock().
     bool (*on_emit)(void *ctx, const struct frame *frame);
     // True if the channel address answers on this port (else RST). Asked once per SYN, cheap.
     bool (*on_port)(void *ctx, uint16_t port);
@@ -61,9 +62,9 @@ struct stack_ops {
     void (*on_open)(void *ctx, uint32_t conn, const struct stack_peer *peer);
     // The handshake is complete (either direction).
     void (*on_established)(void *ctx, uint32_t conn);
-    // In-order bytes from the guest. Returns how many were taken from the front, 0 when the host end
-    // takes none now; the stack keeps the rest in the receive ring (see stack_recv_iov). Called only
-    // while the receive ring is empty. A broken host end calls stack_abort and returns 0.
+    // In-order bytes from the guest. Returns how many were taken from the front, 0 when the host
+    // end takes none now; the stack keeps the rest in the receive ring (see stack_recv_iov). Called
+    // only while the receive ring is empty. A broken host end calls stack_abort and returns 0.
     size_t (*on_data)(void *ctx, uint32_t conn, const struct iovec *iov, int iovcnt);
     // Bytes were added to the receive ring and wait for stack_recv_consume, or the guest's FIN came
     // after the last byte: ask stack_recv_at_end().
@@ -78,19 +79,19 @@ struct stack_ops {
 // Counters, monotonic.
 struct stack_stats {
     uint64_t frames_in, frames_out;
-    uint64_t bytes_in, bytes_out;       // TCP payload delivered, sent (without retransmissions)
-    uint64_t dropped_malformed;         // any layer
+    uint64_t bytes_in, bytes_out; // TCP payload delivered, sent (without retransmissions)
+    uint64_t dropped_malformed;   // any layer
     uint64_t dropped_checksum;
-    uint64_t dropped_not_for_us;        // address, protocol, fragment
-    uint64_t dropped_no_ring;           // ring pool exhausted
-    uint64_t retransmits, timeouts;     // segments; RTO expiries
+    uint64_t dropped_not_for_us;    // address, protocol, fragment
+    uint64_t dropped_no_ring;       // ring pool exhausted
+    uint64_t retransmits, timeouts; // segments; RTO expiries
     uint64_t resets_sent, challenge_acks;
     uint64_t conns_opened, conns_refused, conns_evicted;
 };
 
 // ops and ctx are the caller's and outlive the stack. NULL when out of memory.
 struct stack *stack_new(const struct stack_config *config, const struct stack_ops *ops, void *ctx,
-    uint64_t now_us);
+                        uint64_t now_us);
 void stack_free(struct stack *s); // no callbacks
 
 // One frame from the guest. Never fails: what cannot be used is counted and dropped.
@@ -109,13 +110,14 @@ void stack_link_down(struct stack *s);
 // Changes what the link can carry (a new link was attached).
 void stack_set_link(struct stack *s, uint16_t mtu, bool csum_offload, bool tso);
 
-// Answers on_open: SYN-ACK, or RST with ACK. After stack_reject the conn is gone, without on_closed.
+// Answers on_open: SYN-ACK, or RST with ACK. After stack_reject the conn is gone, without
+// on_closed.
 void stack_accept(struct stack *s, uint32_t conn, uint64_t now_us);
 void stack_reject(struct stack *s, uint32_t conn, uint64_t now_us);
 // Active open to guest addr:port from local_port (0: an ephemeral one). The conn, or STACK_NO_CONN
 // when the table is full. on_established or on_closed follows.
-uint32_t stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port,
-    uint64_t now_us);
+uint32_t
+stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port, uint64_t now_us);
 void stack_peer_of(const struct stack *s, uint32_t conn, struct stack_peer *out);
 
 // Host -> guest. Free room of the send ring as 0..2 iovecs to be filled from the front; 0 arms

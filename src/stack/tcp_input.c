@@ -85,6 +85,7 @@ passive_open(struct stack *s, const struct stack_peer *peer, const struct segmen
     c->peer_mac = seg->src_mac;
     take_syn_options(s, c, &seg->tcp);
     conn_set_state(s, c, TCP_OPENING);
+    tcp_arm_timer(s, c);
     s->stats.conns_opened++;
     s->ops->on_open(s->ctx, conn_index(s, c), peer);
 }
@@ -113,8 +114,12 @@ input_opening(struct stack *s, struct conn *c, const struct segment *seg)
             conn_close(s, c, STACK_RESET);
         return;
     }
-    if (!(flags & TCP_SYN) || flags & TCP_ACK || seg->tcp.seq == c->irs)
-        return; // the SYN again, or something that has no business before our answer
+    if (!(flags & TCP_SYN) || flags & TCP_ACK)
+        return; // has no business before our answer
+    if (seg->tcp.seq == c->irs) {
+        c->heard_us = s->now_us; // the SYN again: the guest still waits
+        return;
+    }
     // The guest began anew on the same ports.
     struct stack_peer peer = c->peer;
     conn_close(s, c, STACK_RESET);
@@ -167,8 +172,8 @@ static void
 input_time_wait(struct stack *s, struct conn *c, const struct segment *seg)
 {
     uint8_t flags = seg->tcp.flags;
-    if ((flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN
-        && seq_gt(seg->tcp.seq, c->rcv_nxt)) {
+    if ((flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN &&
+        seq_gt(seg->tcp.seq, c->rcv_nxt)) {
         struct stack_peer peer = c->peer;
         conn_free(s, c);
         input_without_conn(s, &peer, seg);
@@ -273,18 +278,16 @@ static bool
 process_ack(struct stack *s, struct conn *c, const struct segment *seg)
 {
     const struct tcp_header *h = &seg->tcp;
-    if (seq_gt(h->ack, c->snd_nxt)
-        || seq_lt(h->ack, c->snd_una - c->max_wnd)) { // RFC 5961 5.2
+    if (seq_gt(h->ack, c->snd_nxt) || seq_lt(h->ack, c->snd_una - c->max_wnd)) { // RFC 5961 5.2
         tcp_challenge_ack(s, c);
         return false;
     }
-    // RFC 9293 3.10.7.4, and where the ACK is new: such a segment is newer than any before, even if it
-    // carries an old sequence number (a retransmission).
+    // RFC 9293 3.10.7.4, and where the ACK is new: such a segment is newer than any before, even if
+    // it carries an old sequence number (a retransmission).
     uint32_t before = c->snd_wnd;
-    if (seq_gt(h->ack, c->snd_una)
-        || (h->ack == c->snd_una
-            && (seq_lt(c->snd_wl1, h->seq)
-                || (c->snd_wl1 == h->seq && seq_le(c->snd_wl2, h->ack))))) {
+    if (seq_gt(h->ack, c->snd_una) ||
+        (h->ack == c->snd_una &&
+         (seq_lt(c->snd_wl1, h->seq) || (c->snd_wl1 == h->seq && seq_le(c->snd_wl2, h->ack))))) {
         c->snd_wnd = (uint32_t)h->window << c->snd_wscale;
         c->snd_wl1 = h->seq;
         c->snd_wl2 = h->ack;

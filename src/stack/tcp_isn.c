@@ -6,7 +6,7 @@ uint32_t
 tcp_isn(const struct stack *s, const struct stack_peer *peer)
 {
     const uint32_t id[] = {s->config.addr, peer->addr,
-        (uint32_t)peer->local_port << 16 | peer->port};
+                           (uint32_t)peer->local_port << 16 | peer->port};
     uint64_t hash = siphash(&s->config.secret, id, sizeof id);
     return (uint32_t)(hash >> 32) + (uint32_t)(s->now_us / 4);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What acknowledgements tell: round-trip times (RFC 6298), the SACK scoreboard (RFC 2018, 6675), and
-// the congestion window (RFC 5681, NewReno's partial acknowledgements RFC 6582 where the guest has no
-// SACK). Decides which bytes count as lost; sending them is tcp_send.c's business.
+// What acknowledgements tell: round-trip times (RFC 6298), the SACK scoreboard (RFC 2018, 6675),
+// and the congestion window (RFC 5681, NewReno's partial acknowledgements RFC 6582 where the guest
+// has no SACK). Decides which bytes count as lost; sending them is tcp_send.c's business.
 //
-// One picture serves fast recovery and timeouts: everything not SACKed in [snd_una, lost_edge) counts
-// as lost, and of that [snd_una, high_rxt) has been sent again.
+// One picture serves fast recovery and timeouts: everything not SACKed in [snd_una, lost_edge)
+// counts as lost, and of that [snd_una, high_rxt) has been sent again.
 #include "stack/internal.h"
 
 #include "base/log.h"
@@ -152,7 +152,7 @@ enter_recovery(struct stack *s, struct conn *c)
     c->high_rxt = c->snd_una;
     c->rtt_running = false; // Karn
     log_debug("conn %u: fast recovery at %u, %u in flight", conn_index(s, c), c->snd_una,
-        c->snd_nxt - c->snd_una);
+              c->snd_nxt - c->snd_una);
 }
 
 static void
@@ -244,11 +244,11 @@ tcp_on_ack(struct stack *s, struct conn *c, const struct segment *seg, bool wind
         on_new_ack(s, c, ack);
 
     bool news = scoreboard_update(c, &seg->tcp);
-    if (!advanced && outstanding && ack == c->snd_una && seg->len == 0
-        && (news || (!c->sack_ok && !window_changed)) && c->dup_acks < UINT8_MAX)
+    if (!advanced && outstanding && ack == c->snd_una && seg->len == 0 &&
+        (news || (!c->sack_ok && !window_changed)) && c->dup_acks < UINT8_MAX)
         c->dup_acks++;
-    if (outstanding && !c->in_recovery && !c->in_rto && c->snd_una != c->snd_nxt && loss_detected(c)
-        && (c->dup_acks > 0 || c->sacked.count > 0))
+    if (outstanding && !c->in_recovery && !c->in_rto && c->snd_una != c->snd_nxt &&
+        loss_detected(c) && (c->dup_acks > 0 || c->sacked.count > 0))
         enter_recovery(s, c);
     move_lost_edge(c);
 }

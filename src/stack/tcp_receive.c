@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Bytes from the guest. In order and with nothing kept before them, they stay in the caller's frames
-// until the flush and go to the host from there; else they go to the receive ring, at the place that
-// their sequence number gives them. A byte is acknowledged only when one of the two has it.
+// Bytes from the guest. In order and with nothing kept before them, they stay in the caller's
+// frames until the flush and go to the host from there; else they go to the receive ring, at the
+// place that their sequence number gives them. A byte is acknowledged only when one of the two has
+// it.
 #include "stack/internal.h"
 
 #define DELIVER_IOV 64
@@ -72,7 +73,7 @@ pending_add(struct stack *s, struct conn *c, const struct segment *seg, size_t a
         size_t n = f->iov[i].iov_len - at;
         if (n > left)
             n = left;
-        s->pending[s->pending_used] = (struct pending_run) {
+        s->pending[s->pending_used] = (struct pending_run){
             .iov = {.iov_base = (uint8_t *)f->iov[i].iov_base + at, .iov_len = n}};
         s->pending_used++;
         if (c->pending_tail)
@@ -89,8 +90,8 @@ pending_add(struct stack *s, struct conn *c, const struct segment *seg, size_t a
 }
 
 static void
-place_in_ring(struct stack *s, struct conn *c, const struct segment *seg, size_t at, uint32_t offset,
-    uint32_t len)
+place_in_ring(struct stack *s, struct conn *c, const struct segment *seg, size_t at,
+              uint32_t offset, uint32_t len)
 {
     const struct frame *f = seg->frame;
     for (int i = 0; i < f->iovcnt && len > 0; i++) {
@@ -101,7 +102,8 @@ place_in_ring(struct stack *s, struct conn *c, const struct segment *seg, size_t
         size_t n = f->iov[i].iov_len - at;
         if (n > len)
             n = len;
-        ring_place(&s->recv_pool, &c->recv, offset, (uint8_t *)f->iov[i].iov_base + at, (uint32_t)n);
+        ring_place(&s->recv_pool, &c->recv, offset, (uint8_t *)f->iov[i].iov_base + at,
+                   (uint32_t)n);
         offset += (uint32_t)n;
         len -= (uint32_t)n;
         at = 0;
@@ -128,7 +130,8 @@ advance(struct stack *s, struct conn *c, uint32_t n)
 }
 
 static void
-receive_in_order(struct stack *s, struct conn *c, const struct segment *seg, size_t at, uint32_t len)
+receive_in_order(struct stack *s, struct conn *c, const struct segment *seg, size_t at,
+                 uint32_t len)
 {
     if (c->recv.slot == RING_NO_SLOT) {
         if (pending_add(s, c, seg, at, len)) {
@@ -160,8 +163,8 @@ receive_in_order(struct stack *s, struct conn *c, const struct segment *seg, siz
 // --- out of order --------------------------------------------------------------------------------
 
 static void
-receive_out_of_order(
-    struct stack *s, struct conn *c, const struct segment *seg, size_t at, uint32_t seq, uint32_t len)
+receive_out_of_order(struct stack *s, struct conn *c, const struct segment *seg, size_t at,
+                     uint32_t seq, uint32_t len)
 {
     // Ring offsets count from rcv_nxt, so nothing may stand between it and the ring.
     tcp_deliver(s, c);
@@ -312,8 +315,8 @@ tcp_deliver(struct stack *s, struct conn *c)
     offer_pending(s, c);
     if (is_gone(c))
         return;
-    if (c->fin_seen && !c->fin_taken && c->fin_seq == c->rcv_nxt && !c->abort_after_send
-        && c->state >= TCP_ESTABLISHED)
+    if (c->fin_seen && !c->fin_taken && c->fin_seq == c->rcv_nxt && !c->abort_after_send &&
+        c->state >= TCP_ESTABLISHED)
         take_fin(s, c);
     if (c->tell_readable) {
         c->tell_readable = false;

@@ -47,8 +47,8 @@ tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
 }
 
 // The window field. The right edge stands still until it can move by a useful step (RFC 9293
-// 3.8.6.2.2: or a guest would send a byte at a time), and never retreats by more than the rounding to
-// our scale.
+// 3.8.6.2.2: or a guest would send a byte at a time), and never retreats by more than the rounding
+// to our scale.
 static uint16_t
 window_field(const struct stack *s, struct conn *c)
 {
@@ -76,12 +76,12 @@ fill_sack(const struct conn *c, struct tcp_header *h)
         return;
     for (unsigned i = 0; i < c->ooo.count; i++) {
         if (c->ooo.at[i].left == c->ooo_latest)
-            h->sack[h->sack_count++] = (struct tcp_sack_block) {c->ooo_latest, c->ooo.at[i].right};
+            h->sack[h->sack_count++] = (struct tcp_sack_block){c->ooo_latest, c->ooo.at[i].right};
     }
     for (unsigned i = 0; i < c->ooo.count && h->sack_count < TCP_SACK_MAX; i++) {
         if (c->ooo.at[i].left != c->ooo_latest)
-            h->sack[h->sack_count++]
-                = (struct tcp_sack_block) {c->ooo.at[i].left, c->ooo.at[i].right};
+            h->sack[h->sack_count++] =
+                (struct tcp_sack_block){c->ooo.at[i].left, c->ooo.at[i].right};
     }
 }
 
@@ -150,7 +150,7 @@ tcp_send_first_syn(struct stack *s, struct conn *c)
     if (!c->unresolved)
         s->unresolved++;
     c->unresolved = true;
-    return output_arp(s, &mac_broadcast, ARP_REQUEST, &(struct mac) {{0}}, c->peer.addr);
+    return output_arp(s, &mac_broadcast, ARP_REQUEST, &(struct mac){{0}}, c->peer.addr);
 }
 
 // In OPENING snd_nxt is still 0, as RFC 9293 3.10.7.1 wants the RST that answers a SYN to be.

@@ -5,9 +5,10 @@
 
 enum timer_kind {
     TIMER_NONE,
-    TIMER_HANDSHAKE,  // SYN or SYN-ACK again
+    TIMER_OPENING,    // a guest that no longer repeats its SYN has given up
+    TIMER_HANDSHAKE, // SYN or SYN-ACK again
     TIMER_RETRANSMIT,
-    TIMER_PROBE,      // the guest's window is closed (RFC 9293 3.8.6.1)
+    TIMER_PROBE, // the guest's window is closed (RFC 9293 3.8.6.1)
     TIMER_KEEPALIVE,
     TIMER_ORPHAN,
     TIMER_TIME_WAIT,
@@ -18,10 +19,11 @@ awaited(const struct conn *c)
 {
     switch ((enum tcp_state)c->state) {
     case TCP_FREE:
-    case TCP_OPENING: // the opener answers, or the guest gives up, or it is evicted
     case TCP_DRAINING:
     case TCP_RESETTING:
         return TIMER_NONE;
+    case TCP_OPENING:
+        return TIMER_OPENING;
     case TCP_SYN_SENT:
     case TCP_SYN_RECEIVED:
         return TIMER_HANDSHAKE;
@@ -50,6 +52,8 @@ deadline_of(const struct conn *c, enum timer_kind kind)
     switch (kind) {
     case TIMER_NONE:
         return WHEEL_NEVER;
+    case TIMER_OPENING:
+        return c->heard_us + TCP_OPENING_US;
     case TIMER_HANDSHAKE:
     case TIMER_RETRANSMIT:
         return c->rtx_start_us + c->rto_us;
@@ -145,6 +149,9 @@ tcp_timer_expired(struct stack *s, struct conn *c)
         }
         switch (kind) {
         case TIMER_NONE:
+            break;
+        case TIMER_OPENING:
+            conn_reset(s, c, STACK_TIMED_OUT);
             break;
         case TIMER_HANDSHAKE:
             handshake_again(s, c);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The connection's user side: what the relay calls to answer, to send, to take and to end. All of it
-// only moves state; segments go out at the flush (RST and SYN at once).
+// The connection's user side: what the relay calls to answer, to send, to take and to end. All of
+// it only moves state; segments go out at the flush (RST and SYN at once).
 #include "stack/internal.h"
 
 #define EPHEMERAL_FIRST 49152 // RFC 6335 6
@@ -45,8 +45,7 @@ pick_ephemeral(struct stack *s, struct stack_peer *peer)
 }
 
 uint32_t
-stack_connect(
-    struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port, uint64_t now_us)
+stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port, uint64_t now_us)
 {
     s->now_us = now_us;
     struct stack_peer peer = {.addr = addr, .port = port, .local_port = local_port};

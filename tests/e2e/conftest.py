@@ -25,6 +25,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "timeout(seconds): fail a test that takes longer")
     if os.geteuid() != 0:
         pytest.exit("the end-to-end tests make network namespaces: run them as root", returncode=2)
+    # Ended from outside, the run cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _under_alarm(item, phase):
@@ -86,8 +88,10 @@ def helpers(session_directory):
 
 
 @pytest.fixture(scope="session")
-def initramfs(session_directory, helpers):
-    return machine.build_initramfs(session_directory, helpers["guestprobe"])
+def system(session_directory, helpers):
+    """What QEMU guests boot: (kernel, initramfs)."""
+    kernel = machine.unpack_kernel(session_directory)
+    return kernel, machine.build_initramfs(session_directory, helpers["guestprobe"])
 
 
 def _interfaces():

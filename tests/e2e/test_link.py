@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A link that goes away closes all its host ends; a link that comes back works (design 6)."""
 
-import json
 import socket
-import subprocess
 
 import pytest
 
@@ -12,6 +10,7 @@ from harness.guests import CHANNEL
 from harness.machine import Machine
 from harness.processes import wait_until
 from harness.services import answer_lines, receive_exactly
+from harness.wire import ask_arp_by_stream
 
 
 def open_connections(guest, listener, count):
@@ -143,6 +142,48 @@ def test_tap_down_and_up_keeps_connections(make_guest, listen, socket_path):
     assert receive_exactly(g, 9) == b"meanwhile"
 
 
+def test_tap_made_beforehand_is_used_and_kept(make_guest, listen, socket_path):
+    listener = listen(socket_path)
+    guest = make_guest("tap")
+    guest.ns.ip("tuntap", "add", "vmc0", "mode", "tap", "vnet_hdr")
+    guest.start(f"600:unix:{socket_path}")
+    guest.daemon.wait_for_log("ready")
+    expect_conversation(guest, listener)
+    assert guest.daemon.stop() == 0
+    assert guest.ns.has_link("vmc0")
+
+
+def test_stream_by_descriptor_ends_with_its_peer(processes, vmchannel, directory):
+    ours, theirs = socket.socketpair()
+    args = ["--link", f"stream,fd={theirs.fileno()}", "-vmchannel", "600:unix:/nonexistent"]
+    with ours:
+        daemon = Daemon(processes, vmchannel, args, pass_fds=[theirs.fileno()])
+        theirs.close()
+        assert ask_arp_by_stream(ours, CHANNEL)
+    assert daemon.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_stream_over_tcp(processes, vmchannel, directory, role):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if role == "server":
+            listener.close()  # its port is free again, and ours
+        link = f"stream,addr=127.0.0.1:{port},server={'on' if role == 'server' else 'off'}"
+        args = ["--link", link, "-vmchannel", "600:unix:/nonexistent"]
+        daemon = Daemon(processes, vmchannel, args)
+        daemon.wait_for_log("ready")
+        for _ in range(2):  # the second time after the peer left
+            if role == "server":
+                s = socket.create_connection(("127.0.0.1", port))
+            else:
+                listener.settimeout(5)
+                s, _ = listener.accept()
+            with s:
+                assert ask_arp_by_stream(s, CHANNEL)
+        assert daemon.stop() == 0
+
+
 def qemu(*netdev):
     return ["qemu-system-x86_64", "-netdev", ",".join(["stream,id=n0,addr.type=unix", *netdev]),
             "-device", "virtio-net-pci,netdev=n0"]
@@ -150,7 +191,7 @@ def qemu(*netdev):
 
 @pytest.mark.timeout(90)
 def test_qemu_restarted_while_we_listen(
-    processes, vmchannel, initramfs, listen, socket_path, directory
+    processes, vmchannel, system, listen, socket_path, directory
 ):
     service = listen(socket_path)
     link = directory / "link.sock"
@@ -158,7 +199,7 @@ def test_qemu_restarted_while_we_listen(
     daemon = Daemon(processes, vmchannel, args)
     daemon.wait_until_up(link.exists, "the link's socket")
     for _ in range(2):
-        machine = Machine(processes, initramfs, qemu(f"addr.path={link},server=off")).wait_booted()
+        machine = Machine(processes, system, qemu(f"addr.path={link},server=off")).wait_booted()
         machine.dhcp()
         machine.sh(f"guestprobe script {CHANNEL} 600 send:hello sleep:60000 >/dev/null &")
         h = service.accept()
@@ -170,12 +211,12 @@ def test_qemu_restarted_while_we_listen(
 
 @pytest.mark.timeout(90)
 def test_daemon_restarted_under_a_listening_qemu(
-    processes, vmchannel, initramfs, listen, socket_path, directory
+    processes, vmchannel, system, listen, socket_path, directory
 ):
     """The mode that survives restarts of either side: QEMU server=on and us connecting."""
     listen(socket_path, answer_lines)
     link = directory / "link.sock"
-    machine = Machine(processes, initramfs, qemu(f"addr.path={link},server=on"))
+    machine = Machine(processes, system, qemu(f"addr.path={link},server=on"))
     args = ["--link", f"stream,path={link}", "-vmchannel", f"600:unix:{socket_path}"]
     first = Daemon(processes, vmchannel, args)
     machine.wait_booted().dhcp()

@@ -3,6 +3,7 @@
 many checks."""
 
 import json
+import signal
 import subprocess
 
 import pytest
@@ -11,6 +12,7 @@ from harness.guests import CHANNEL
 from harness.machine import Machine
 from harness.processes import command_line, wait_until
 from harness.services import answer_lines, echo, never_read, receive_all
+from test_refusal import expect_prompt_echo
 from test_rendezvous import host_client
 
 NICS = ["virtio-net-pci", "e1000", "e1000e", "rtl8139", "pcnet", "ne2k_pci", "vmxnet3", "usb-net"]
@@ -24,12 +26,12 @@ PAUSED_QEMU = ["qemu-system-x86_64", "-accel", "tcg", "-m", "64", "-display", "n
 
 
 @pytest.fixture
-def boot(processes, vmchannel, initramfs):
+def boot(processes, vmchannel, system):
     """boot(OPTIONS of vmchannel qemu, options after QEMU's own) -> a booted Machine."""
 
     def make(*options, after=()):
         before = [vmchannel, "qemu", *options, "qemu-system-x86_64"]
-        return Machine(processes, initramfs, before, after).wait_booted()
+        return Machine(processes, system, before, after).wait_booted()
 
     return make
 
@@ -71,6 +73,14 @@ def test_nic(boot, helpers, processes, listen, directory, nic):
     assert machine.power_off() == 0
 
 
+def refused_ms(machine, port):
+    """How long a refusal takes: the best of five, since an emulated CPU takes its own time now and
+    then, and the time of the channel is what is asked for."""
+    tries = [machine.probe("connect", CHANNEL, port) for _ in range(5)]
+    assert {t["error"] for t in tries} == {"ECONNREFUSED"}
+    return min(t["ms"] for t in tries)
+
+
 @pytest.mark.timeout(120)
 def test_what_guestfwd_gets_wrong_in_one_guest(boot, listen, directory):
     """The list of test_ends.py and test_refusal.py again, with a whole machine as the guest."""
@@ -79,12 +89,10 @@ def test_what_guestfwd_gets_wrong_in_one_guest(boot, listen, directory):
                           "-vmchannel", f"602:unix:{quick}"])
     machine.dhcp()
 
-    absent = machine.probe("connect", CHANNEL, 600)
-    assert absent["error"] == "ECONNREFUSED" and absent["ms"] < 50
+    assert refused_ms(machine, 600) < 50
     wait_until(lambda: str(service) in machine.log() and "No such file" in machine.log(),
                what="the reason in the log")
-    closed = machine.probe("connect", CHANNEL, 666)
-    assert closed["error"] == "ECONNREFUSED" and closed["ms"] < 50
+    assert refused_ms(machine, 666) < 50
     assert machine.probe("connect", "10.0.2.2", 600, 500)["error"] in ("ETIMEDOUT", "EHOSTUNREACH")
     assert machine.probe("connect", "192.0.2.1", 600, 500)["error"] == "ENETUNREACH"
 
@@ -108,8 +116,7 @@ def test_what_guestfwd_gets_wrong_in_one_guest(boot, listen, directory):
     listen(quick, echo)
     machine.sh(f"(cat /dev/zero | nc {CHANNEL} 601) >/dev/null 2>&1 &")
     machine.sh("sleep 1")
-    latency = machine.probe("latency", CHANNEL, 602, 1000, 16)
-    assert latency["error"] == "" and latency["p99_ms"] < 10, latency
+    expect_prompt_echo(machine, 602, 1000)
     assert machine.sh(f"ping -c 2 -W 1 {CHANNEL}")[0] == 0
     assert machine.power_off() == 0
 
@@ -129,22 +136,27 @@ def test_exit_code_of_a_qemu_that_does_not_start(processes, vmchannel, socket_pa
     assert "-nosuchoption" in done.stderr
 
 
+def is_qemu(process):
+    """`vmchannel qemu` becomes QEMU by exec."""
+    return command_line(process.pid).startswith("qemu-system")
+
+
 def test_sigterm_ends_qemu_and_daemon(processes, vmchannel, socket_path):
     argv = [vmchannel, "qemu", *PAUSED_QEMU, "-vmchannel", f"600:unix:{socket_path}"]
     process = processes.start(argv)
-    wait_until(lambda: len(processes.marked()) >= 3, 10, "qemu, broker and worker")
+    wait_until(lambda: is_qemu(process), 10, "qemu")
     process.terminate()
-    assert process.wait(5) in (0, 143, -15)
+    assert process.wait(5) in (0, -signal.SIGTERM)  # before or after it has a handler
     assert processes.left_behind() == []
 
 
 def test_death_of_qemu_ends_the_daemon(processes, vmchannel, socket_path):
     argv = [vmchannel, "qemu", *PAUSED_QEMU, "-vmchannel", f"600:unix:{socket_path}"]
     process = processes.start(argv)
-    wait_until(lambda: len(processes.marked()) >= 3, 10, "qemu, broker and worker")
-    [qemu] = [p for p in processes.marked() if command_line(p).startswith("qemu-system")]
-    subprocess.run(["kill", "-KILL", str(qemu)], check=True)
-    assert process.wait(5) in (137, -9)
+    wait_until(lambda: is_qemu(process), 10, "qemu")
+    assert len(processes.marked()) >= 3, "qemu, broker and worker"
+    process.kill()
+    assert process.wait(5) == -signal.SIGKILL
     assert processes.left_behind() == []
 
 

@@ -99,11 +99,12 @@ times_logged(const char *text)
 
 // Runs a broker whose channel 600 is unix:DIR/s and options, until the part stops it.
 static int
-run(void (*worker_part)(int, int), const char *options, int link_fd, struct error *err)
+run_on(const struct link_spec *link, void (*worker_part)(int, int), const char *options,
+       struct error *err)
 {
     char text[128];
     struct broker_config config = {
-        .guest = &guest, .link = {.kind = LINK_STREAM, .fd = link_fd}, .exit_on_link_down = true};
+        .guest = &guest, .link = *link, .exit_on_link_down = link->fd >= 0};
     part = worker_part;
     logged[0] = '\0';
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -113,6 +114,7 @@ run(void (*worker_part)(int, int), const char *options, int link_fd, struct erro
     guest_config_init(&guest);
     snprintf(text, sizeof(text), "600:unix:%s/s%s", dir, options);
     assert_int_equal(guest_config_add_channel(&guest, text, NULL), 0);
+    assert_int_equal(guest_config_add_channel(&guest, "601:unix:/nonexistent/s", NULL), 0);
     log_set_sink(on_log, NULL);
     log_set_level(LOG_INFO);
 
@@ -125,6 +127,30 @@ run(void (*worker_part)(int, int), const char *options, int link_fd, struct erro
     close(stop_pipe[0]);
     close(stop_pipe[1]);
     assert_int_equal(rmdir(dir), 0);
+    return rc;
+}
+
+// On an inherited stream.
+static int
+run(void (*worker_part)(int, int), const char *options, int link_fd, struct error *err)
+{
+    struct link_spec link = {.kind = LINK_STREAM, .fd = link_fd};
+    return run_on(&link, worker_part, options, err);
+}
+
+// On a stream that each worker gets anew, by connecting to a listener of ours.
+static int
+run_with_listener(void (*worker_part)(int, int), const char *options)
+{
+    struct link_spec link = {.kind = LINK_STREAM, .fd = -1};
+    struct unix_listener l;
+    struct error err = {{0}};
+    snprintf(link.path, sizeof(link.path), "/tmp/test-broker-link-%d", (int)getpid());
+    assert_int_equal(unix_listener_open(&l, link.path, false, true, NULL), 0);
+    int rc = run_on(&link, worker_part, options, &err);
+    unix_listener_close(&l);
+    if (rc == -1000)
+        fail_msg("%s", err.text);
     return rc;
 }
 
@@ -218,46 +244,6 @@ TEST(worker_death_with_an_inherited_stream_is_the_end)
     assert_int_equal(run(dies_of_a_signal, "", link_pair(&peer), NULL), -EPIPE);
     assert_int_equal(times_logged("guest: worker: ended by signal 11 (Segmentation fault)"), 1);
     close(peer);
-}
-
-// The parts below live on a link that each worker gets anew: our own listener's path.
-static int link_listener;
-
-static int
-run_with_listener(void (*worker_part)(int, int), const char *options)
-{
-    char text[128], path[64];
-    struct unix_listener l;
-    struct error err = {{0}};
-    snprintf(path, sizeof(path), "/tmp/test-broker-link-%d", (int)getpid());
-    assert_int_equal(unix_listener_open(&l, path, false, true, NULL), 0);
-    link_listener = l.fd;
-    struct broker_config config = {.guest = &guest, .link = {.kind = LINK_STREAM, .fd = -1}};
-    snprintf(config.link.path, sizeof(config.link.path), "%s", path);
-    part = worker_part;
-    logged[0] = '\0';
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    snprintf(dir, sizeof(dir), "/tmp/test-broker-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    assert_int_equal(pipe2(stop_pipe, O_CLOEXEC), 0);
-    guest_config_init(&guest);
-    snprintf(text, sizeof(text), "600:unix:%s/s%s", dir, options);
-    assert_int_equal(guest_config_add_channel(&guest, text, NULL), 0);
-    assert_int_equal(guest_config_add_channel(&guest, "601:unix:/nonexistent/s", NULL), 0);
-    log_set_sink(on_log, NULL);
-    log_set_level(LOG_INFO);
-    struct broker *b = broker_start(&config, &err);
-    if (!b)
-        fail_msg("%s", err.text);
-    int rc = broker_run(b, stop_pipe[0]);
-    broker_free(b);
-    log_set_sink(NULL, NULL);
-    guest_config_fini(&guest);
-    close(stop_pipe[0]);
-    close(stop_pipe[1]);
-    unix_listener_close(&l);
-    assert_int_equal(rmdir(dir), 0);
-    return rc;
 }
 
 static void
@@ -408,7 +394,7 @@ TEST(worker_that_leaves_its_socket_is_ended)
     assert_int_equal(shared->workers, 3);
 }
 
-#define FLOOD 20000
+#define FLOOD 3000
 
 static void
 asks_and_does_not_listen(int sock, int number)
@@ -427,7 +413,7 @@ asks_and_does_not_listen(int sock, int number)
         }
         // Full: the broker has stopped reading. Only now is it listened to.
         struct pollfd p = {.fd = sock, .events = POLLOUT};
-        if (poll(&p, 1, 200) == 1)
+        if (poll(&p, 1, 100) == 1)
             continue;
         size_t nfds = 1;
         while (fdpass_recv(sock, &m, sizeof(m), &fd, &nfds) > 0) {

@@ -18,7 +18,7 @@ on_open_request(void *ctx, uint32_t session, uint16_t channel, const struct stac
 {
     struct rig *r = ctx;
     assert_true(r->open_count < 64);
-    r->opens[r->open_count++] = (struct open_request) {session, channel, *peer};
+    r->opens[r->open_count++] = (struct open_request){session, channel, *peer};
 }
 
 static void
@@ -162,7 +162,7 @@ on_hub_link_down(void *ctx)
 static struct stack_config
 config_for(uint32_t addr, uint32_t max_conns)
 {
-    return (struct stack_config) {
+    return (struct stack_config){
         .mac = {{2, 0, 0, 0, 0, (uint8_t)addr}},
         .addr = addr,
         .guest_addr = GUEST_ADDR,
@@ -265,7 +265,7 @@ rig_connect(struct rig *r, uint16_t port)
 {
     uint32_t conn = stack_connect(r->guest, OUR_ADDR, port, 0, loop_now_us(r->loop));
     assert_int_not_equal(conn, STACK_NO_CONN);
-    r->conns[conn] = (struct guest_conn) {0};
+    r->conns[conn] = (struct guest_conn){0};
     link_flush(r->guest_link);
     return conn;
 }

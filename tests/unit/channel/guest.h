@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A hub on a loop, an opener that the test answers by hand, and a guest: a second stack on the other
-// end of a stream link, in the same loop.
+// A hub on a loop, an opener that the test answers by hand, and a guest: a second stack on the
+// other end of a stream link, in the same loop.
 #pragma once
 
 #include "channel/hub.h"
@@ -12,8 +12,8 @@ struct guest_conn {
     bool established, closed, eof;
     enum stack_close_reason reason;
     uint8_t data[1 << 16];
-    size_t len;      // received so far, at most sizeof data kept
-    uint64_t total;  // received so far
+    size_t len;     // received so far, at most sizeof data kept
+    uint64_t total; // received so far
 };
 
 struct open_request {

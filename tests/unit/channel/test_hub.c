@@ -26,7 +26,7 @@ expect_eof(int fd)
 TEST(bytes_go_both_ways)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int fd;
     uint32_t conn = rig_join(&r, 600, &fd);
     rig_send(&r, conn, "ping", 4);
@@ -45,7 +45,7 @@ TEST(bytes_go_both_ways)
 TEST(connect_is_held_until_the_opener_answers)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     uint32_t conn = rig_connect(&r, 600);
     rig_until_count(&r, &r.open_count, 1);
     rig_turns(&r, 50);
@@ -59,7 +59,7 @@ TEST(connect_is_held_until_the_opener_answers)
 TEST(refused_means_refused)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     uint32_t conn = rig_connect(&r, 600);
     rig_until_count(&r, &r.open_count, 1);
     hub_refused(r.hub, r.opens[0].session, -ENOENT);
@@ -72,7 +72,7 @@ TEST(refused_means_refused)
 TEST(unknown_port_is_refused_without_asking)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     uint32_t conn = rig_connect(&r, 601);
     rig_until(&r, &r.conns[conn].closed);
     assert_int_equal(r.conns[conn].reason, STACK_REFUSED);
@@ -83,7 +83,7 @@ TEST(unknown_port_is_refused_without_asking)
 TEST(max_refuses_the_next_one_until_the_first_is_gone)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600, .max = 1});
+    rig_channel(&r, (struct hub_channel){.port = 600, .max = 1});
     int fd;
     uint32_t first = rig_join(&r, 600, &fd);
     uint32_t second = rig_connect(&r, 600);
@@ -100,7 +100,7 @@ TEST(max_refuses_the_next_one_until_the_first_is_gone)
 TEST(early_guest_writes_and_nothing_is_dropped)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600, .accept_early = true});
+    rig_channel(&r, (struct hub_channel){.port = 600, .accept_early = true});
     uint32_t conn = rig_connect(&r, 600);
     rig_until(&r, &r.conns[conn].established);
     rig_send(&r, conn, "early bird", 10);
@@ -116,7 +116,7 @@ TEST(early_guest_writes_and_nothing_is_dropped)
 TEST(early_guest_is_reset_when_the_opener_refuses)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600, .accept_early = true});
+    rig_channel(&r, (struct hub_channel){.port = 600, .accept_early = true});
     uint32_t conn = rig_connect(&r, 600);
     rig_until(&r, &r.conns[conn].established);
     hub_refused(r.hub, r.opens[0].session, -EACCES);
@@ -128,7 +128,7 @@ TEST(early_guest_is_reset_when_the_opener_refuses)
 TEST(guest_that_leaves_early_cancels_the_request)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600, .accept_early = true});
+    rig_channel(&r, (struct hub_channel){.port = 600, .accept_early = true});
     uint32_t conn = rig_connect(&r, 600);
     rig_until(&r, &r.conns[conn].established);
     stack_abort(r.guest, conn, loop_now_us(r.loop));
@@ -143,7 +143,7 @@ TEST(guest_that_leaves_early_cancels_the_request)
 TEST(guest_closes_then_host_answers)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int fd;
     uint32_t conn = rig_join(&r, 600, &fd);
     rig_send(&r, conn, "request", 7);
@@ -164,7 +164,7 @@ TEST(guest_closes_then_host_answers)
 TEST(host_half_closes_then_guest_sends)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int fd;
     uint32_t conn = rig_join(&r, 600, &fd);
     assert_int_equal(write(fd, "banner", 6), 6);
@@ -184,7 +184,7 @@ TEST(host_half_closes_then_guest_sends)
 TEST(host_dies_while_the_guest_sends_after_its_last_bytes)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int fd;
     uint32_t conn = rig_join(&r, 600, &fd);
     assert_int_equal(write(fd, "last words", 10), 10);
@@ -200,7 +200,7 @@ TEST(host_dies_while_the_guest_sends_after_its_last_bytes)
 TEST(host_that_drops_unread_bytes_resets_the_guest)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int fd;
     uint32_t conn = rig_join(&r, 600, &fd);
     rig_send(&r, conn, "unread", 6);
@@ -214,7 +214,7 @@ TEST(host_that_drops_unread_bytes_resets_the_guest)
 TEST(stalled_host_end_stalls_itself_alone)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int stalled_fd, fd;
     uint32_t stalled = rig_join(&r, 600, &stalled_fd);
     static uint8_t block[1 << 16];
@@ -230,7 +230,7 @@ TEST(stalled_host_end_stalls_itself_alone)
     rig_host_reads(&r, fd, got, 4);
     // And when the host reads at last, every byte is there.
     uint64_t n = 0;
-    for (int i = 0; i < 2000 && stack_send_iov(r.guest, stalled, (struct iovec[2]) {0}) == 0; i++) {
+    for (int i = 0; i < 2000 && stack_send_iov(r.guest, stalled, (struct iovec[2]){0}) == 0; i++) {
         ssize_t got_now = read(stalled_fd, block, sizeof block);
         n += got_now > 0 ? (uint64_t)got_now : 0;
         rig_turns(&r, 1);
@@ -244,7 +244,7 @@ TEST(stalled_host_end_stalls_itself_alone)
 TEST(link_down_closes_every_host_end)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int fd[3];
     for (int i = 0; i < 3; i++)
         rig_join(&r, 600, &fd[i]);
@@ -261,7 +261,7 @@ TEST(link_down_closes_every_host_end)
 TEST(bulk_each_way_is_byte_exact)
 {
     rig_init(&r);
-    rig_channel(&r, (struct hub_channel) {.port = 600});
+    rig_channel(&r, (struct hub_channel){.port = 600});
     int fd;
     uint32_t conn = rig_join(&r, 600, &fd);
     static uint8_t out[1 << 20], in[1 << 20];

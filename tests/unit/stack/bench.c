@@ -155,7 +155,7 @@ void
 bench_input(struct bench *b, const void *bytes, size_t len)
 {
     const struct iovec iov = {(void *)(uintptr_t)bytes, len};
-    stack_input(b->stack, &(struct frame) {.iov = &iov, .iovcnt = 1, .len = len}, b->now_us);
+    stack_input(b->stack, &(struct frame){.iov = &iov, .iovcnt = 1, .len = len}, b->now_us);
 }
 
 void
@@ -184,16 +184,18 @@ bench_segment(struct tcp_header h, const void *payload, size_t len, uint8_t out[
     writer_bytes(&w, payload, len);
     assert_false(w.failed);
     size_t l4 = writer_len(&w);
-    uint64_t sum = checksum_add(checksum_pseudo4(GUEST_ADDR, OUR_ADDR, IPV4_TCP, (uint16_t)l4),
-        out + 34, l4);
+    uint64_t sum =
+        checksum_add(checksum_pseudo4(GUEST_ADDR, OUR_ADDR, IPV4_TCP, (uint16_t)l4), out + 34, l4);
     uint16_t field = (uint16_t)~checksum_fold(sum);
     out[34 + 16] = (uint8_t)(field >> 8);
     out[34 + 17] = (uint8_t)field;
     struct writer front = writer_of(out, 34);
-    ether_emit(&front, &(struct ether_header) {our_mac, guest_mac, ETHER_IPV4});
-    ipv4_emit(&front,
-        &(struct ipv4_header) {.src = GUEST_ADDR, .dst = OUR_ADDR, .protocol = IPV4_TCP, .ttl = 64,
-            .total_len = (uint16_t)(20 + l4)});
+    ether_emit(&front, &(struct ether_header){our_mac, guest_mac, ETHER_IPV4});
+    ipv4_emit(&front, &(struct ipv4_header){.src = GUEST_ADDR,
+                                            .dst = OUR_ADDR,
+                                            .protocol = IPV4_TCP,
+                                            .ttl = 64,
+                                            .total_len = (uint16_t)(20 + l4)});
     return 34 + l4;
 }
 
@@ -208,9 +210,9 @@ void
 bench_tcp(struct bench *b, uint8_t flags, const void *payload, size_t len)
 {
     bench_send(b,
-        (struct tcp_header) {.seq = b->seq, .ack = b->ack, .flags = flags, .window = 65535,
-            .wscale = -1},
-        payload, len);
+               (struct tcp_header){
+                   .seq = b->seq, .ack = b->ack, .flags = flags, .window = 65535, .wscale = -1},
+               payload, len);
     b->seq += (uint32_t)len + (flags & TCP_SYN ? 1 : 0) + (flags & TCP_FIN ? 1 : 0);
 }
 
@@ -244,9 +246,13 @@ void
 bench_establish(struct bench *b)
 {
     bench_send(b,
-        (struct tcp_header) {.seq = b->seq, .flags = TCP_SYN, .window = 65535, .mss = 1460,
-            .wscale = 7, .sack_permitted = true},
-        NULL, 0);
+               (struct tcp_header){.seq = b->seq,
+                                   .flags = TCP_SYN,
+                                   .window = 65535,
+                                   .mss = 1460,
+                                   .wscale = 7,
+                                   .sack_permitted = true},
+               NULL, 0);
     b->seq++;
     stack_accept(b->stack, b->conn, b->now_us);
     bench_flush(b);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A bench for the stack: plays the guest frame by frame, records what the stack emits and tells. Time
-// stands still unless a test moves it. One connection's bookkeeping is enough for these tests.
+// A bench for the stack: plays the guest frame by frame, records what the stack emits and tells.
+// Time stands still unless a test moves it. One connection's bookkeeping is enough for these tests.
 #pragma once
 
 #include "stack/stack.h"
@@ -39,9 +39,10 @@ struct bench {
     uint32_t seq, ack;
 };
 
-void bench_init(struct bench *b, const struct stack_config *change); // change: NULL, or non-zero fields win
+void bench_init(struct bench *b,
+                const struct stack_config *change); // change: NULL, or non-zero fields win
 void bench_fini(struct bench *b);
-void bench_clear(struct bench *b); // forgets sent frames
+void bench_clear(struct bench *b);             // forgets sent frames
 void bench_wait(struct bench *b, uint64_t us); // moves time, deadline by deadline
 
 // One frame from the guest, then the end of the turn.
@@ -50,7 +51,8 @@ void bench_frame(struct bench *b, const void *bytes, size_t len);
 void bench_input(struct bench *b, const void *bytes, size_t len);
 void bench_flush(struct bench *b);
 
-// Builds a TCP segment of the guest (ports and addresses filled when 0) into out; returns its length.
+// Builds a TCP segment of the guest (ports and addresses filled when 0) into out; returns its
+// length.
 size_t bench_segment(struct tcp_header h, const void *payload, size_t len, uint8_t out[2048]);
 void bench_send(struct bench *b, struct tcp_header h, const void *payload, size_t len);
 // A segment with seq = b->seq and ack = b->ack; seq moves on by payload, SYN and FIN.

@@ -15,10 +15,11 @@ arp_request(uint32_t for_addr)
 {
     uint8_t bytes[42];
     struct writer w = writer_of(bytes, sizeof bytes);
-    ether_emit(&w, &(struct ether_header) {mac_broadcast, guest_mac, ETHER_ARP});
-    arp_emit(&w,
-        &(struct arp_packet) {.op = ARP_REQUEST, .sender_mac = guest_mac, .sender_ip = GUEST_ADDR,
-            .target_ip = for_addr});
+    ether_emit(&w, &(struct ether_header){mac_broadcast, guest_mac, ETHER_ARP});
+    arp_emit(&w, &(struct arp_packet){.op = ARP_REQUEST,
+                                      .sender_mac = guest_mac,
+                                      .sender_ip = GUEST_ADDR,
+                                      .target_ip = for_addr});
     bench_frame(&b, bytes, sizeof bytes);
 }
 
@@ -46,10 +47,12 @@ static size_t
 ipv4_frame(uint8_t *out, uint32_t src, uint32_t dst, uint8_t protocol, const void *l4, size_t len)
 {
     struct writer w = writer_of(out, 2000);
-    ether_emit(&w, &(struct ether_header) {our_mac, guest_mac, ETHER_IPV4});
-    ipv4_emit(&w,
-        &(struct ipv4_header) {.src = src, .dst = dst, .protocol = protocol, .ttl = 64,
-            .total_len = (uint16_t)(20 + len)});
+    ether_emit(&w, &(struct ether_header){our_mac, guest_mac, ETHER_IPV4});
+    ipv4_emit(&w, &(struct ipv4_header){.src = src,
+                                        .dst = dst,
+                                        .protocol = protocol,
+                                        .ttl = 64,
+                                        .total_len = (uint16_t)(20 + len)});
     writer_bytes(&w, l4, len);
     assert_false(w.failed);
     return writer_len(&w);
@@ -103,9 +106,8 @@ TEST(sources_nobody_may_answer)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint8_t bytes[2000], tcp[20] = {0};
         struct writer w = writer_of(tcp, sizeof tcp);
-        tcp_emit(&w,
-            &(struct tcp_header) {
-                .src_port = 1, .dst_port = OPEN_PORT, .flags = TCP_SYN, .wscale = -1});
+        tcp_emit(&w, &(struct tcp_header){
+                         .src_port = 1, .dst_port = OPEN_PORT, .flags = TCP_SYN, .wscale = -1});
         bench_frame(&b, bytes, ipv4_frame(bytes, bad[i], OUR_ADDR, IPV4_TCP, tcp, sizeof tcp));
     }
     assert_int_equal(b.sent_count, 0);
@@ -117,8 +119,8 @@ TEST(tcp_with_a_bad_checksum_is_dropped)
 {
     bench_init(&b, NULL);
     uint8_t bytes[2048];
-    size_t len = bench_segment(
-        (struct tcp_header) {.seq = 1, .flags = TCP_SYN, .wscale = -1}, NULL, 0, bytes);
+    size_t len = bench_segment((struct tcp_header){.seq = 1, .flags = TCP_SYN, .wscale = -1}, NULL,
+                               0, bytes);
     bytes[50] ^= 0x40;
     bench_frame(&b, bytes, len);
     assert_int_equal(b.opens, 0);
@@ -135,7 +137,7 @@ TEST(every_short_length_of_every_type_is_survived)
         for (size_t len = 0; len <= 60; len++) {
             uint8_t *bytes = calloc(1, len + 1); // the sanitizer watches its end
             struct writer w = writer_of(bytes, len);
-            ether_emit(&w, &(struct ether_header) {mac_broadcast, guest_mac, types[t]});
+            ether_emit(&w, &(struct ether_header){mac_broadcast, guest_mac, types[t]});
             bench_frame(&b, bytes, len);
             free(bytes);
         }
@@ -153,9 +155,8 @@ dhcp(enum dhcp_type type, uint32_t requested)
 {
     uint8_t l4[308] = {0}, bytes[2000];
     struct writer w = writer_of(l4, sizeof l4);
-    udp_emit(&w,
-        &(struct udp_header) {
-            .src_port = DHCP_CLIENT_PORT, .dst_port = DHCP_SERVER_PORT, .len = sizeof l4});
+    udp_emit(&w, &(struct udp_header){
+                     .src_port = DHCP_CLIENT_PORT, .dst_port = DHCP_SERVER_PORT, .len = sizeof l4});
     uint8_t *m = l4 + 8;
     m[0] = 1; // BOOTREQUEST
     m[1] = 1; // Ethernet
@@ -192,10 +193,10 @@ find_option(uint8_t code, const uint8_t **value)
 
 TEST(dhcp_offers_the_guest_address_and_no_way_out)
 {
-    bench_init(&b, &(struct stack_config) {.mtu = 9000});
+    bench_init(&b, &(struct stack_config){.mtu = 9000});
     dhcp(DHCP_DISCOVER, 0);
     assert_int_equal(b.sent_count, 1);
-    const uint8_t *v;
+    const uint8_t *v = NULL;
     assert_int_equal(find_option(53, &v), 1);
     assert_int_equal(*v, DHCP_OFFER);
     assert_memory_equal(b.sent[0].bytes + 42 + 16, "\x0a\x00\x02\x0f", 4); // yiaddr
@@ -211,7 +212,7 @@ TEST(dhcp_offers_the_guest_address_and_no_way_out)
 TEST(dhcp_request_is_acknowledged_or_refused)
 {
     bench_init(&b, NULL);
-    const uint8_t *v;
+    const uint8_t *v = NULL;
     dhcp(DHCP_REQUEST, GUEST_ADDR);
     assert_int_equal(find_option(53, &v), 1);
     assert_int_equal(*v, DHCP_ACK);

@@ -55,7 +55,7 @@ TEST(what_the_host_does_not_take_waits_in_the_ring)
     struct tcp_header h = bench_sent_tcp(&b, 0, NULL, NULL);
     assert_int_equal(h.ack, b.seq);
     assert_int_equal(h.window << 1, 65535 - 6 + 1); // the edge told in the SYN-ACK, to our scale
-    bench_tcp(&b, TCP_ACK, "gh", 2); // behind what waits, not before it
+    bench_tcp(&b, TCP_ACK, "gh", 2);                // behind what waits, not before it
     drain();
     expect_data("abcdefgh");
     bench_fini(&b);
@@ -99,7 +99,7 @@ TEST(sack_blocks_take_their_room_from_the_segment)
 
 TEST(bytes_beyond_the_window_are_not_taken)
 {
-    bench_init(&b, &(struct stack_config) {.ring_bytes = 4096});
+    bench_init(&b, &(struct stack_config){.ring_bytes = 4096});
     bench_establish(&b);
     b.take_most = 0;
     char block[1400];
@@ -119,7 +119,7 @@ TEST(bytes_beyond_the_window_are_not_taken)
 
 TEST(closed_window_does_not_open_byte_by_byte)
 {
-    bench_init(&b, &(struct stack_config) {.ring_bytes = 4096});
+    bench_init(&b, &(struct stack_config){.ring_bytes = 4096});
     bench_establish(&b);
     b.take_most = 0;
     char block[1024];
@@ -131,8 +131,8 @@ TEST(closed_window_does_not_open_byte_by_byte)
         b.now_us += 20000; // challenge ACKs are bounded per second
         stack_recv_consume(b.stack, b.conn, 1);
         bench_flush(&b);
-        bench_send(&b, (struct tcp_header) {.seq = b.seq - 1, .ack = b.ack, .flags = TCP_ACK}, NULL,
-            0);
+        bench_send(&b, (struct tcp_header){.seq = b.seq - 1, .ack = b.ack, .flags = TCP_ACK}, NULL,
+                   0);
         uint16_t window = bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL).window;
         assert_true(window == 0 || window >= 1460);
     }
@@ -173,7 +173,7 @@ TEST(host_closes_first_then_time_wait_then_a_new_syn)
     bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
     assert_int_equal(b.closes, 1);
     assert_int_equal(stack_conn_count(b.stack), 1); // TIME-WAIT
-    bench_send(&b, (struct tcp_header) {.seq = b.seq + 1, .flags = TCP_SYN, .wscale = -1}, NULL, 0);
+    bench_send(&b, (struct tcp_header){.seq = b.seq + 1, .flags = TCP_SYN, .wscale = -1}, NULL, 0);
     assert_int_equal(b.opens, 2);
     stack_reject(b.stack, b.conn, b.now_us);
     assert_int_equal(stack_conn_count(b.stack), 0);
@@ -208,8 +208,12 @@ TEST(lost_segment_is_sent_again_after_three_duplicates)
     assert_int_equal(b.sent_count, 6);
     bench_clear(&b);
     for (uint32_t i = 2; i <= 5; i++) {
-        struct tcp_header h = {.seq = b.seq, .ack = b.ack, .flags = TCP_ACK, .window = 500,
-            .sack_count = 1, .sack = {{b.ack + 1460, b.ack + 1460 * i}}};
+        struct tcp_header h = {.seq = b.seq,
+                               .ack = b.ack,
+                               .flags = TCP_ACK,
+                               .window = 500,
+                               .sack_count = 1,
+                               .sack = {{b.ack + 1460, b.ack + 1460 * i}}};
         bench_send(&b, h, NULL, 0);
     }
     size_t len;
@@ -260,7 +264,7 @@ TEST(closed_window_is_probed_for_ever_while_answered)
 
 TEST(acks_behind_a_probe_of_our_closed_window_count)
 {
-    bench_init(&b, &(struct stack_config) {.ring_bytes = 4096});
+    bench_init(&b, &(struct stack_config){.ring_bytes = 4096});
     bench_establish(&b);
     b.take_most = 0;
     char block[1366];
@@ -326,10 +330,10 @@ TEST(rst_is_taken_at_the_edge_and_challenged_inside)
 {
     bench_init(&b, NULL);
     bench_establish(&b);
-    bench_send(&b, (struct tcp_header) {.seq = b.seq + 10, .flags = TCP_RST}, NULL, 0);
+    bench_send(&b, (struct tcp_header){.seq = b.seq + 10, .flags = TCP_RST}, NULL, 0);
     assert_int_equal(b.closes, 0);
     assert_int_equal(bench_sent_tcp(&b, 0, NULL, NULL).flags, TCP_ACK);
-    bench_send(&b, (struct tcp_header) {.seq = b.seq, .flags = TCP_RST}, NULL, 0);
+    bench_send(&b, (struct tcp_header){.seq = b.seq, .flags = TCP_RST}, NULL, 0);
     assert_int_equal(b.closes, 1);
     assert_int_equal(b.reason, STACK_RESET);
     bench_fini(&b);
@@ -354,7 +358,7 @@ TEST(full_link_loses_nothing)
 
 TEST(super_frames_where_the_link_takes_them)
 {
-    bench_init(&b, &(struct stack_config) {.tso = true, .ring_bytes = 1 << 17});
+    bench_init(&b, &(struct stack_config){.tso = true, .ring_bytes = 1 << 17});
     bench_establish(&b);
     static char text[14600];
     bench_host_sends(&b, text, sizeof text);

@@ -10,9 +10,14 @@ static void
 syn(uint16_t port, uint16_t from)
 {
     bench_send(&b,
-        (struct tcp_header) {.src_port = from, .dst_port = port, .seq = 1000, .flags = TCP_SYN,
-            .window = 65535, .mss = 1460, .wscale = -1},
-        NULL, 0);
+               (struct tcp_header){.src_port = from,
+                                   .dst_port = port,
+                                   .seq = 1000,
+                                   .flags = TCP_SYN,
+                                   .window = 65535,
+                                   .mss = 1460,
+                                   .wscale = -1},
+               NULL, 0);
 }
 
 TEST(nothing_is_answered_before_accept)
@@ -28,6 +33,22 @@ TEST(nothing_is_answered_before_accept)
     assert_int_equal(h.ack, 1001);
     assert_int_equal(h.mss, 1460);
     assert_int_equal(h.wscale, -1); // the guest did not offer it
+    bench_fini(&b);
+}
+
+TEST(held_syn_is_given_up_with_the_guest)
+{
+    bench_init(&b, NULL);
+    syn(OPEN_PORT, 40000);
+    for (int i = 0; i < 10; i++) {
+        bench_wait(&b, 60000000);
+        assert_int_equal(b.closes, 0);
+        syn(OPEN_PORT, 40000);
+    }
+    bench_wait(&b, 100000000);
+    assert_int_equal(b.closes, 1);
+    assert_int_equal(b.reason, STACK_TIMED_OUT);
+    assert_int_equal(stack_conn_count(b.stack), 0);
     bench_fini(&b);
 }
 
@@ -75,12 +96,12 @@ TEST(closed_port_gets_rst_with_ack_at_once)
 TEST(stray_segment_gets_rst_at_its_ack)
 {
     bench_init(&b, NULL);
-    bench_send(&b, (struct tcp_header) {.seq = 7, .ack = 99, .flags = TCP_ACK}, "x", 1);
+    bench_send(&b, (struct tcp_header){.seq = 7, .ack = 99, .flags = TCP_ACK}, "x", 1);
     struct tcp_header h = bench_sent_tcp(&b, 0, NULL, NULL);
     assert_int_equal(h.flags, TCP_RST);
     assert_int_equal(h.seq, 99);
     bench_clear(&b);
-    bench_send(&b, (struct tcp_header) {.seq = 7, .ack = 99, .flags = TCP_RST | TCP_ACK}, NULL, 0);
+    bench_send(&b, (struct tcp_header){.seq = 7, .ack = 99, .flags = TCP_RST | TCP_ACK}, NULL, 0);
     assert_int_equal(b.sent_count, 0);
     bench_fini(&b);
 }
@@ -103,7 +124,7 @@ TEST(guest_that_gives_up_while_the_host_end_opens)
 {
     bench_init(&b, NULL);
     syn(OPEN_PORT, 40000);
-    bench_send(&b, (struct tcp_header) {.seq = 1001, .flags = TCP_RST}, NULL, 0);
+    bench_send(&b, (struct tcp_header){.seq = 1001, .flags = TCP_RST}, NULL, 0);
     assert_int_equal(b.closes, 1);
     assert_int_equal(b.reason, STACK_RESET);
     bench_fini(&b);
@@ -111,7 +132,7 @@ TEST(guest_that_gives_up_while_the_host_end_opens)
 
 TEST(flood_evicts_the_oldest_half_open)
 {
-    bench_init(&b, &(struct stack_config) {.max_half_open = 4});
+    bench_init(&b, &(struct stack_config){.max_half_open = 4});
     for (uint16_t i = 0; i < 10; i++)
         syn(OPEN_PORT, (uint16_t)(40000 + i));
     assert_int_equal(b.opens, 10);
@@ -123,7 +144,7 @@ TEST(flood_evicts_the_oldest_half_open)
 
 TEST(options_are_agreed_on)
 {
-    bench_init(&b, &(struct stack_config) {.ring_bytes = 1 << 20});
+    bench_init(&b, &(struct stack_config){.ring_bytes = 1 << 20});
     bench_establish(&b);
     bench_host_sends(&b, "hello", 5);
     bench_flush(&b);
@@ -142,10 +163,12 @@ arp_from_guest(uint16_t op)
 {
     uint8_t bytes[60] = {0};
     struct writer w = writer_of(bytes, sizeof bytes);
-    ether_emit(&w, &(struct ether_header) {our_mac, guest_mac, ETHER_ARP});
-    arp_emit(&w,
-        &(struct arp_packet) {.op = op, .sender_mac = guest_mac, .target_mac = our_mac,
-            .sender_ip = GUEST_ADDR, .target_ip = OUR_ADDR});
+    ether_emit(&w, &(struct ether_header){our_mac, guest_mac, ETHER_ARP});
+    arp_emit(&w, &(struct arp_packet){.op = op,
+                                      .sender_mac = guest_mac,
+                                      .target_mac = our_mac,
+                                      .sender_ip = GUEST_ADDR,
+                                      .target_ip = OUR_ADDR});
     bench_frame(&b, bytes, sizeof bytes);
 }
 
@@ -161,9 +184,14 @@ TEST(active_open_asks_for_the_mac_then_connects)
     assert_int_equal(h.flags, TCP_SYN);
     assert_int_equal(h.src_port, 700);
     bench_send(&b,
-        (struct tcp_header) {.src_port = GUEST_PORT, .dst_port = 700, .seq = 5, .ack = h.seq + 1,
-            .flags = TCP_SYN | TCP_ACK, .window = 1000, .wscale = -1},
-        NULL, 0);
+               (struct tcp_header){.src_port = GUEST_PORT,
+                                   .dst_port = 700,
+                                   .seq = 5,
+                                   .ack = h.seq + 1,
+                                   .flags = TCP_SYN | TCP_ACK,
+                                   .window = 1000,
+                                   .wscale = -1},
+               NULL, 0);
     assert_int_equal(b.establishes, 1);
     assert_int_equal(bench_sent_tcp(&b, 2, NULL, NULL).flags, TCP_ACK);
     bench_fini(&b);
@@ -177,7 +205,8 @@ TEST(active_open_refused_by_the_guest)
     stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, 700, b.now_us);
     struct tcp_header h = bench_sent_tcp(&b, 0, NULL, NULL);
     bench_send(&b,
-        (struct tcp_header) {.dst_port = 700, .ack = h.seq + 1, .flags = TCP_RST | TCP_ACK}, NULL, 0);
+               (struct tcp_header){.dst_port = 700, .ack = h.seq + 1, .flags = TCP_RST | TCP_ACK},
+               NULL, 0);
     assert_int_equal(b.closes, 1);
     assert_int_equal(b.reason, STACK_REFUSED);
     bench_fini(&b);
@@ -190,11 +219,12 @@ TEST(simultaneous_open)
     bench_clear(&b);
     stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, OPEN_PORT, b.now_us);
     uint32_t iss = bench_sent_tcp(&b, 0, NULL, NULL).seq;
-    bench_send(&b, (struct tcp_header) {.seq = 50, .flags = TCP_SYN, .window = 9, .wscale = -1}, NULL,
-        0);
+    bench_send(&b, (struct tcp_header){.seq = 50, .flags = TCP_SYN, .window = 9, .wscale = -1},
+               NULL, 0);
     assert_int_equal(bench_sent_tcp(&b, 1, NULL, NULL).flags, TCP_SYN | TCP_ACK);
-    bench_send(&b,
-        (struct tcp_header) {
+    bench_send(
+        &b,
+        (struct tcp_header){
             .seq = 50, .ack = iss + 1, .flags = TCP_SYN | TCP_ACK, .window = 9, .wscale = -1},
         NULL, 0);
     assert_int_equal(b.establishes, 1);
