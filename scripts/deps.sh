@@ -13,8 +13,11 @@ set -eu
 BUILD="gcc libc6-dev meson ninja-build nettle-dev pkg-config scdoc"
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
+# Other hypervisors, and what stands behind a channel: real programs, started by the tests.
+PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodejs node-ws
+    openssh-client openssh-server redis-tools"
 CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps strace
-    python3-pytest python3-scapy python3-websockets"
+    python3-pytest python3-scapy python3-websockets $PEERS"
 
 case ${1-} in
 build) wanted="$BUILD" ;;
@@ -50,7 +53,15 @@ else
 fi
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log"; [ -z "$policy" ] || $as_root rm -f "$policy"' EXIT
+# Servers among the packages are for the tests to start: none is to begin its service now.
+policy=/usr/sbin/policy-rc.d
+if [ -e "$policy" ]; then
+    policy=
+else
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+    $as_root chmod 755 "$policy"
+fi
 apt_get() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
         -o Dpkg::Options::=--force-unsafe-io -o DPkg::Lock::Timeout=300 \

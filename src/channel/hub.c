@@ -20,8 +20,15 @@ bool
 hub_session_begin(struct hub *hub, uint16_t channel)
 {
     struct channel *ch = &hub->channels[channel];
-    if (ch->config.max && ch->sessions >= ch->config.max)
+    uint32_t left_out;
+    if (ch->config.max && ch->sessions >= ch->config.max) {
+        if (!ch->full_told && log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
+            log_warn("%s: channel %u: refused, it has %u connections, as many as it may",
+                hub->guest, ch->config.port, ch->sessions);
+        ch->full_told = true;
         return false;
+    }
+    ch->full_told = false;
     ch->sessions++;
     hub->session_count++;
     return true;

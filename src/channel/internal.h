@@ -72,6 +72,7 @@ struct listener {
 struct channel {
     struct hub_channel config;
     uint32_t sessions;      // now
+    bool full_told;         // that it is at max=, since it last was below
     int log_fd;             // logfile=; -1 without
     struct log_limit limit; // of what the guest can have logged
 };

@@ -112,13 +112,16 @@ static const struct cli_option options[] = {
     {"--link", NULL, "LINK",
      "what carries the guest's network:\n"
      "  stream,path=PATH|addr=HOST:PORT|fd=N[,server=on|off]\n"
-     "  message,path=PATH[,peer=PATH]|udp=HOST:PORT,peer=HOST:PORT|\n"
-     "    seqpacket=PATH[,server=on|off]|fd=N\n"
+     "  message,path=PATH[,peer=PATH]\n"
+     "  message,udp=HOST:PORT,peer=HOST:PORT\n"
+     "  message,seqpacket=PATH[,server=on|off]\n"
+     "  message,fd=N\n"
      "  tap,ifname=NAME[,netns=NETNS]|fd=N\n"
      "  packet,ifname=NAME[,netns=NETNS]|fd=N\n"
      "  netns,path=/proc/PID/ns/net\n"
      "  hybrid,path=PATH\n"
-     "  vsock,cid=N",
+     "  vsock,cid=N\n"
+     "stream and message: [,offload=on|off]",
      COMMAND_SERVE, set_link},
     {"--link", NULL, "LINK",
      "tap, packet or netns; without it tap, or packet where\n"

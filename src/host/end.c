@@ -345,6 +345,7 @@ host_end_init(struct host_end *e, const struct device *dev, int log_fd, const in
         host_end_close(e);
         return rc;
     }
+    e->no_eof = dev && dev->kind == DEVICE_TTY;
     if (nfds > 0) {
         e->read_fd = dev && dev->kind == DEVICE_FILE ? -1 : fds[0];
         e->write_fd = fds[nfds - 1];
@@ -417,10 +418,13 @@ host_end_write(struct host_end *e, const struct iovec *iov, int iovcnt)
 ssize_t
 host_end_read(struct host_end *e, const struct iovec *iov, int iovcnt)
 {
+    ssize_t n;
     switch (e->way) {
     case HOST_END_SOCKET:
-    case HOST_END_FILE:
         return file_read(e->read_fd, iov, iovcnt);
+    case HOST_END_FILE:
+        n = file_read(e->read_fd, iov, iovcnt);
+        return n == 0 && e->no_eof ? -EIO : n;
     case HOST_END_DATAGRAM:
         return datagram_read(e, iov, iovcnt);
     case HOST_END_CODEC:

@@ -32,6 +32,7 @@ struct host_end {
     // written. Allocated at open.
     struct host_buffer *in, *out;
     int wire_end;  // codec: how the peer's stream ended: CODEC_END or -errno; 0: not yet
+    bool no_eof;   // a terminal: an end of file is its hang-up
     bool shut;     // codec: SHUT_WR follows what stands in `out`; or was done
     int log_fd;    // logfile=: borrowed, -1 without
     int log_error; // errno of a write to the log that failed, for the owner to tell and clear

@@ -33,8 +33,9 @@ struct channel {
     bool watched;
     int timer; // reconnect=S, or to go on after PUMP_MAX
     bool timer_armed;
-    uint64_t made; // ends tried so far: the <n> of the identity
-    int failing;   // errno of the last failure, 0 after a success
+    uint64_t made;  // ends tried so far: the <n> of the identity
+    bool busy_told; // that an exclusive device has a connection, since it got that
+    int failing;    // errno of the last failure, 0 after a success
     struct log_limit limit;
     int log_fd; // logfile=, -1 without
 };
@@ -62,37 +63,44 @@ first_waiting(const struct channel *ch)
 
 // --- logging -------------------------------------------------------------------------------------
 
-// Once per distinct reason in a row, and never more than the limit allows: a guest can make a
-// service's state flap.
+// Never more than the limit allows: a guest can make a service's state flap.
+static void
+log_limited(struct channel *ch, enum log_level level, const char *text)
+{
+    uint32_t left_out;
+    char more[48] = "";
+    if (!log_limit_pass(&ch->limit, loop_now_us(ch->opener->loop), &left_out))
+        return;
+    if (left_out > 0)
+        snprintf(more, sizeof(more), " (%u lines left out)", left_out);
+    log_at(level, "%s: channel %u: %s%s", ch->opener->guest, ch->spec->port, text, more);
+}
+
+// Once per distinct reason in a row.
 static void
 note_failure(struct channel *ch, int why, const char *text)
 {
     if (ch->failing == why)
         return;
     ch->failing = why;
-    uint32_t left_out;
-    if (!log_limit_pass(&ch->limit, loop_now_us(ch->opener->loop), &left_out))
-        return;
-    char more[96] = "";
-    size_t len = 0;
+    char line[sizeof((struct error *)0)->text + 64];
     if (ch->spec->device.reconnect_s > 0)
-        len = (size_t)snprintf(more, sizeof(more), ", trying again every %u s",
-                               ch->spec->device.reconnect_s);
-    if (left_out > 0)
-        snprintf(more + len, sizeof(more) - len, " (%u lines left out)", left_out);
-    log_warn("%s: channel %u: %s%s", ch->opener->guest, ch->spec->port, text, more);
+        snprintf(line, sizeof(line), "%s, trying again every %u s", text,
+                 ch->spec->device.reconnect_s);
+    else
+        snprintf(line, sizeof(line), "%s", text);
+    log_limited(ch, LOG_WARN, line);
 }
 
 static void
 note_success(struct channel *ch)
 {
+    char text[300];
     if (ch->failing == 0)
         return;
     ch->failing = 0;
-    uint32_t left_out;
-    if (log_limit_pass(&ch->limit, loop_now_us(ch->opener->loop), &left_out))
-        log_info("%s: channel %u: %s: answers again", ch->opener->guest, ch->spec->port,
-                 ch->spec->text);
+    snprintf(text, sizeof(text), "%s: answers again", ch->spec->text);
+    log_limited(ch, LOG_INFO, text);
 }
 
 // --- answers -------------------------------------------------------------------------------------
@@ -192,12 +200,15 @@ static enum outcome
 try_open(struct request *r)
 {
     struct error err = {{0}};
-    if (is_taken(r->channel)) {
-        error_set(&err, EBUSY, "%s: has a connection", r->channel->spec->text);
-        note_failure(r->channel, EBUSY, err.text);
+    struct channel *ch = r->channel;
+    if (is_taken(ch)) {
+        if (!ch->busy_told)
+            log_limited(ch, LOG_WARN, "refused, the device has a connection");
+        ch->busy_told = true;
         answer_refused(r, -EBUSY);
         return DONE;
     }
+    ch->busy_told = false;
     r->way = 0;
     return try_ways(r, 0, &err);
 }

@@ -64,6 +64,9 @@ guest_data(void *ctx, uint32_t conn, const struct iovec *iov, int iovcnt)
         size_t room = sizeof c->data - c->len;
         size_t n = iov[i].iov_len < room ? iov[i].iov_len : room;
         memcpy(c->data + c->len, iov[i].iov_base, n);
+        if (((struct rig *)ctx)->on_bytes)
+            ((struct rig *)ctx)->on_bytes(((struct rig *)ctx)->ctx, iov[i].iov_base,
+                iov[i].iov_len);
         c->len += n;
         total += iov[i].iov_len;
     }
@@ -193,7 +196,14 @@ rig_init(struct rig *r)
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     hub_attach_link(r->hub, link_new_stream(r->loop, fds[0], hub_link_events(), r->hub));
-    r->guest_link = link_new_stream(r->loop, fds[1], &guest_link_events, r);
+    rig_init_guest(r, r->loop, fds[1]);
+}
+
+void
+rig_init_guest(struct rig *r, struct loop *loop, int link_fd)
+{
+    r->loop = loop;
+    r->guest_link = link_new_stream(r->loop, link_fd, &guest_link_events, r);
     assert_non_null(r->guest_link);
 
     const struct stack_config guest = config_for(GUEST_ADDR, GUEST_CONNS);
@@ -204,12 +214,18 @@ rig_init(struct rig *r)
 }
 
 void
-rig_fini(struct rig *r)
+rig_fini_guest(struct rig *r)
 {
-    hub_free(r->hub);
     if (r->guest_link)
         link_free(r->guest_link);
     stack_free(r->guest);
+}
+
+void
+rig_fini(struct rig *r)
+{
+    hub_free(r->hub);
+    rig_fini_guest(r);
     loop_free(r->loop);
 }
 

@@ -36,9 +36,15 @@ struct rig {
     struct link *guest_link;
     int guest_timer;
     struct guest_conn conns[GUEST_CONNS];
+    // Told of all that a conn receives, when set.
+    void (*on_bytes)(void *ctx, const uint8_t *bytes, size_t len);
+    void *ctx;
 };
 
 void rig_init(struct rig *r); // no channel yet
+// The guest alone, on its end of a stream link: what it talks to, and the loop, are the caller's.
+void rig_init_guest(struct rig *r, struct loop *loop, int link_fd);
+void rig_fini_guest(struct rig *r);
 void rig_fini(struct rig *r);
 uint16_t rig_channel(struct rig *r, struct hub_channel config);
 void rig_cut(struct rig *r); // the guest's end of the link goes away
