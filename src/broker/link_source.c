@@ -227,12 +227,22 @@ on_timer(void *ctx)
         start(s);
 }
 
+// An inherited descriptor may be anything: it comes back when it is what its kind of link needs.
+static int
+check_inherited(struct link_source *s, struct error *err)
+{
+    bool pending;
+    int fd =
+        s->spec.kind == LINK_STREAM ? link_connect(&s->spec, &pending, err) : open_queue(s, err);
+    return fd < 0 ? fd : 0;
+}
+
 // What cannot wait until it is asked for: the other side may start only when we are there.
 static int
 open_at_start(struct link_source *s, struct error *err)
 {
     if (s->inherited)
-        return 0;
+        return check_inherited(s, err);
     if (s->spec.kind == LINK_STREAM)
         return s->spec.server ? link_listen(&s->spec, &s->listener, err) : 0;
     s->kept_fd = open_queue(s, err);
