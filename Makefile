@@ -17,7 +17,7 @@ $(BUILD)/build.ninja:
 # A real guest talks to a host program, in under three minutes.
 demo:
 	@scripts/deps.sh demo
-	@mkdir -p $(BUILD)
+	@mkdir -p $(BUILD) && echo "Building"
 	@$(MAKE) --no-print-directory build >$(BUILD)/build.log 2>&1 || { cat $(BUILD)/build.log; exit 1; }
 	@demo/demo.sh $(BUILD)
 

@@ -42,7 +42,7 @@ for package in $wanted; do
 done
 [ -n "$missing" ] || exit 0
 
-echo "Installing what is missing:$missing"
+echo "Installing what is missing, which takes a minute or two:$missing"
 if [ "$(id -u)" = 0 ]; then
     as_root=
 elif command -v sudo >/dev/null; then

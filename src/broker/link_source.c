@@ -313,17 +313,21 @@ on_timer(void *ctx)
         watch_peer(s);
 }
 
+// An inherited descriptor may be anything: it comes back when it is what its kind of link needs.
+static int
+check_inherited(struct link_source *s, struct error *err)
+{
+    bool pending;
+    int fd = is_queue(&s->spec) ? open_queue(s, err) : link_connect(&s->spec, &pending, err);
+    return fd < 0 ? fd : 0;
+}
+
 // What cannot wait until it is asked for: the other side may start only when we are there.
 static int
 open_at_start(struct link_source *s, struct error *err)
 {
-    bool pending;
-    if (s->inherited && s->spec.kind == LINK_MESSAGE) {
-        int rc = link_connect(&s->spec, &pending, err); // looks whether it will do
-        return rc < 0 ? rc : 0;
-    }
     if (s->inherited)
-        return 0;
+        return check_inherited(s, err);
     if (is_datagram(&s->spec))
         return datagram_open(&s->spec, &s->listener, err);
     if (!is_queue(&s->spec))

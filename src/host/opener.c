@@ -83,7 +83,7 @@ note_failure(struct channel *ch, int why, const char *text)
     if (ch->failing == why)
         return;
     ch->failing = why;
-    char line[sizeof((struct error *)0)->text + 64];
+    char line[sizeof(struct error) + 64];
     if (ch->spec->device.reconnect_s > 0)
         snprintf(line, sizeof(line), "%s, trying again every %u s", text,
                  ch->spec->device.reconnect_s);

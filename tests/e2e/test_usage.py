@@ -114,6 +114,9 @@ BAD_WORLD = [
     ("netns,path=/dev/null", ["/dev/null"]),
     ("stream,path=/nonexistent/dir/link.sock,server=on", ["/nonexistent/dir", "No such file"]),
     ("stream,fd=77", ["77"]),
+    ("stream,fd=0", ["fd 0", "not a stream socket"]),
+    ("tap,fd=0", ["fd 0", "tap"]),
+    ("packet,fd=0", ["fd 0", "AF_PACKET"]),
     ("stream,addr=192.0.2.77:7777,server=on", ["192.0.2.77", "Cannot assign"]),
 ]
 
