@@ -7,6 +7,7 @@
 #include "broker/link_source.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -243,12 +244,28 @@ TEST(inherited_stream_is_given_once)
     teardown(&b);
 }
 
+TEST(inherited_descriptor_of_another_kind_is_refused_at_the_start)
+{
+    struct bench b;
+    struct error err = {{0}};
+    setup(&b);
+    b.spec.kind = LINK_TAP;
+    b.spec.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    assert_null(link_source_new(b.loop, "vm1", &b.spec, &events, &b, &err));
+    assert_non_null(strstr(err.text, "not a queue of a tap interface"));
+    teardown(&b);
+}
+
 TEST(inherited_queue_is_given_again_until_it_is_broken)
 {
     struct bench b;
     setup(&b);
-    b.spec.kind = LINK_TAP;
-    b.spec.fd = open("/dev/null", O_RDWR | O_CLOEXEC); // handed on as it is
+    b.spec.kind = LINK_PACKET;
+    b.spec.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); // of no protocol: it hears nothing
+    if (b.spec.fd < 0 && errno == EPERM) {
+        teardown(&b);
+        skip(); // not root
+    }
     start(&b);
     assert_int_equal(b.links, 1);
     close(b.last_fd);
