@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What broker and worker say to each other: one fixed-size message at a time over a SOCK_SEQPACKET
-// pair, at most two descriptors with it. Each side checks what the other sent before it is used; the
-// worker is not trusted by the broker.
+// pair, at most two descriptors with it. Each side checks what the other sent before it is used;
+// the worker is not trusted by the broker.
 #pragma once
 
 #include "link/spec.h"

@@ -203,7 +203,8 @@ static int
 serve(struct worker *w)
 {
     const struct guest_config *g = w->guest;
-    struct hub_opener opener = {.open = ask_open, .cancel = ask_cancel, .closed = tell_closed, .ctx = w};
+    struct hub_opener opener = {
+        .open = ask_open, .cancel = ask_cancel, .closed = tell_closed, .ctx = w};
     struct vmc_config vc = {.guest = g->name,
                             .channel_addr = g->channel_addr,
                             .guest_addr = g->guest_addr,

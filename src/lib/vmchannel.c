@@ -110,7 +110,10 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
              .max_conns = config->max_conns,
              .max_half_open = config->max_conns < HALF_OPEN_MAX ? config->max_conns : HALF_OPEN_MAX,
              .ring_bytes = RING_BYTES},
-        .opener = {.open = hub_wants_end, .cancel = hub_wants_no_end, .closed = hub_closed_end, .ctx = v}};
+        .opener = {.open = hub_wants_end,
+                   .cancel = hub_wants_no_end,
+                   .closed = hub_closed_end,
+                   .ctx = v}};
     if (config->opener)
         hc.opener = *config->opener;
     if (getrandom(&hc.stack.secret, sizeof(hc.stack.secret), 0) != sizeof(hc.stack.secret))
