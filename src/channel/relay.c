@@ -15,8 +15,7 @@ session_of(const struct relay *r)
     return (r->generation << SESSION_INDEX_BITS) | relay_index(r);
 }
 
-// A codec's last bytes were acknowledged to the guest, so they outlive a connection that ended
-// well.
+// A codec's last bytes were acknowledged to the guest: they outlive a connection that ended well.
 static void
 close_end(struct relay *r, bool in_order)
 {
