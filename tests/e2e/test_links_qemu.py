@@ -31,7 +31,8 @@ exec qemu-system-x86_64 "$@"
 
 
 def qemu(*netdev):
-    return ["qemu-system-x86_64", "-netdev", ",".join(netdev), "-device", "virtio-net-pci,netdev=n0"]
+    return ["qemu-system-x86_64", "-netdev", ",".join(netdev),
+            "-device", "virtio-net-pci,netdev=n0"]
 
 
 def expect_talk(machine, count=5):
