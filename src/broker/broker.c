@@ -439,5 +439,5 @@ broker_free(struct broker *b)
 uint64_t
 broker_memory_bound(const struct guest_config *guest)
 {
-    return vmc_memory_bound(guest->max_conns);
+    return vmc_memory_bound(guest->max_conns, guest->channels, guest->channel_count);
 }
