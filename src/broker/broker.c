@@ -6,11 +6,10 @@
 
 #include "base/log.h"
 #include "broker/link_source.h"
+#include "broker/socket_listeners.h"
 #include "broker/worker_process.h"
 #include "host/opener.h"
 #include "lib/vmchannel.h"
-#include "link/open.h"
-#include "link/socket_links.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -125,36 +124,34 @@ on_garbage(void *ctx)
     }
 }
 
-// A descriptor for each channel's listener, so that the worker can accept on it.
+// A duplicate of what stays the broker's, with a message about m->channel.
+static void
+send_copy(struct broker *b, const struct message *m, int fd, const char *what)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0)
+        courier_send(&b->worker.courier, m, copy);
+    else
+        log_error("%s: channel %u: %s: %s", b->guest->name, b->guest->channels[m->channel].port,
+                  what, strerror(errno));
+}
+
 static void
 send_listeners(struct broker *b)
 {
-    for (size_t i = 0; i < b->guest->channel_count; i++) {
-        int fd = fcntl(b->listener_fds[i], F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-            log_error("%s: channel %u: listener: %s", b->guest->name, b->guest->channels[i].port,
-                      strerror(errno));
-        else
-            courier_send(&b->worker.courier,
-                         &(struct message){.type = MESSAGE_LISTENER,
-                                           .channel = (uint32_t)i,
-                                           .guest_cid = b->guest_cid},
-                         fd);
-    }
+    struct message m = {.type = MESSAGE_LISTENER, .guest_cid = b->guest_cid};
+    for (m.channel = 0; m.channel < b->guest->channel_count; m.channel++)
+        send_copy(b, &m, b->listener_fds[m.channel], "listener");
 }
 
 static void
 send_logs(struct broker *b)
 {
-    for (size_t i = 0; i < b->guest->channel_count; i++) {
-        int log_fd = opener_log_fd(b->opener, (uint16_t)i);
-        int fd = log_fd < 0 ? -1 : fcntl(log_fd, F_DUPFD_CLOEXEC, 0);
+    struct message m = {.type = MESSAGE_LOG};
+    for (m.channel = 0; m.channel < b->guest->channel_count; m.channel++) {
+        int fd = opener_log_fd(b->opener, (uint16_t)m.channel);
         if (fd >= 0)
-            courier_send(&b->worker.courier,
-                         &(struct message){.type = MESSAGE_LOG, .channel = (uint32_t)i}, fd);
-        else if (log_fd >= 0)
-            log_error("%s: channel %u: logfile: %s", b->guest->name, b->guest->channels[i].port,
-                      strerror(errno));
+            send_copy(b, &m, fd, "logfile");
     }
 }
 
@@ -296,69 +293,14 @@ on_stop(void *ctx, unsigned events)
     finish(ctx, 0);
 }
 
-static int
-open_hybrid(struct broker *b, const struct link_spec *link, const uint16_t *ports,
-            struct error *err)
-{
-    size_t count = b->guest->channel_count;
-    struct unix_listener *listeners = calloc(count + 1, sizeof(*listeners));
-    if (!listeners)
-        return error_set(err, ENOMEM, "%s", link->path);
-    int rc = link_open_hybrid(link, ports, count, listeners, err);
-    if (rc < 0) {
-        free(listeners);
-        return rc;
-    }
-    b->hybrid = listeners;
-    for (size_t i = 0; i < count; i++)
-        b->listener_fds[i] = listeners[i].fd;
-    return 0;
-}
-
-static int
-open_socket_link(struct broker *b, const struct link_spec *link, const uint16_t *ports,
-                 struct error *err)
-{
-    const struct guest_config *g = b->guest;
-    switch (link->kind) {
-    case LINK_HYBRID:
-        return open_hybrid(b, link, ports, err);
-    case LINK_VSOCK:
-        return link_open_vsock(link, ports, g->channel_count, b->listener_fds, err);
-    case LINK_NETNS:
-        return link_open_netns(link, g->channel_addr, ports, g->channel_count, b->listener_fds,
-                               err);
-    case LINK_STREAM:
-    case LINK_TAP:
-    case LINK_PACKET:
-    case LINK_MESSAGE:
-        break; // frame links
-    }
-    return -EINVAL;
-}
-
-// The socket link's listeners: inherited, or made on the guest's side.
-static int
-open_listeners(struct broker *b, const struct broker_config *config, struct error *err)
-{
-    const struct guest_config *g = b->guest;
-    uint16_t ports[GUEST_CHANNELS_MAX];
-    if (config->listener_fds)
-        return 0; // taken over already
-    for (size_t i = 0; i < g->channel_count; i++)
-        ports[i] = g->channels[i].port;
-    int rc = open_socket_link(b, &config->link, ports, err);
-    for (size_t i = 0; rc < 0 && i < g->channel_count; i++)
-        b->listener_fds[i] = -1;
-    return rc;
-}
-
 // The guest's side.
 static int
 open_link(struct broker *b, const struct broker_config *config, struct error *err)
 {
-    if (!link_kind_is_frames(config->link.kind))
-        return open_listeners(b, config, err);
+    if (b->is_socket_link && config->listener_fds)
+        return 0; // inherited, and taken over already
+    if (b->is_socket_link)
+        return socket_listeners_open(b->guest, &config->link, b->listener_fds, &b->hybrid, err);
     b->source = link_source_new(b->loop, b->guest->name, &config->link, &source_events, b, err);
     return b->source ? 0 : -EINVAL;
 }
@@ -486,13 +428,7 @@ broker_free(struct broker *b)
     worker_process_stop(&b->worker);
     link_source_free(b->source);
     opener_free(b->opener);
-    for (size_t i = 0; i < b->guest->channel_count; i++) {
-        if (b->hybrid)
-            unix_listener_close(&b->hybrid[i]);
-        else if (b->listener_fds[i] >= 0)
-            close(b->listener_fds[i]);
-    }
-    free(b->hybrid);
+    socket_listeners_close(b->listener_fds, b->hybrid, b->guest->channel_count);
     free(b->listener_fds);
     if (b->null_fd >= 0)
         close(b->null_fd);
@@ -503,5 +439,5 @@ broker_free(struct broker *b)
 uint64_t
 broker_memory_bound(const struct guest_config *guest)
 {
-    return vmc_memory_bound(guest->max_conns);
+    return vmc_memory_bound(guest->max_conns, guest->channels, guest->channel_count);
 }

@@ -139,10 +139,10 @@ def test_our_half_is_understood(processes, vmchannel, title):
 
 @covers("QEMU, wrapped", "QEMU, stream", "QEMU, dgram", "QEMU, tap")
 @pytest.mark.timeout(90)
-def test_qemu(stage, initramfs, listen, helpers):
+def test_qemu(stage, system, listen, helpers):
     is_wrapped = not stage.section.texts("vmchannel")
     daemon = None if is_wrapped or stage.section.title == "QEMU, stream" else stage.serve()
-    machine = Machine(stage.processes, initramfs, *stage.split("hypervisor"))
+    machine = Machine(stage.processes, system, *stage.split("hypervisor"))
     if not is_wrapped and not daemon:
         stage.serve()
     machine.wait_booted()

@@ -106,7 +106,7 @@ def test_malformed_stream_is_survived(make_guest, listen, socket_path, directory
     guest = make_guest("stream")
     args = ["--link", guest.link(), "-vmchannel", f"600:unix:{socket_path}"]
     guest.daemon = Daemon(guest.processes, guest.vmchannel, args)
-    wait_until((directory / "link.sock").exists, what="the link's socket")
+    guest.daemon.wait_for_log("ready")  # the path is there a moment before its listener
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(f"{directory}/link.sock")
         s.sendall(words)

@@ -66,7 +66,7 @@ def unlink_later(request):
 
 
 def vfkit(path, own, hello=b"VFKT"):
-    """A socket as vfkit (and gvproxy's other clients) makes it: bound, connected, its hello sent."""
+    """A socket as vfkit and krunkit make it: bound, connected, its hello sent."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     own.unlink(missing_ok=True)
     s.bind(str(own))

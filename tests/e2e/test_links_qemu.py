@@ -31,7 +31,8 @@ exec qemu-system-x86_64 "$@"
 
 
 def qemu(*netdev):
-    return ["qemu-system-x86_64", "-netdev", ",".join(netdev), "-device", "virtio-net-pci,netdev=n0"]
+    return ["qemu-system-x86_64", "-netdev", ",".join(netdev),
+            "-device", "virtio-net-pci,netdev=n0"]
 
 
 def expect_talk(machine, count=5):
@@ -54,9 +55,9 @@ def serve(processes, vmchannel, socket_path):
 
 
 @pytest.fixture
-def boot(processes, initramfs):
+def boot(processes, system):
     def start(argv):
-        return Machine(processes, initramfs, argv)
+        return Machine(processes, system, argv)
 
     return start
 
@@ -136,7 +137,7 @@ def test_dgram_udp_each_side_restarted(serve, boot, listen, socket_path):
 @pytest.mark.parametrize("link", ["stream", "dgram"])
 @pytest.mark.parametrize("age", ["new", "old"])
 def test_vmchannel_qemu(
-    processes, vmchannel, initramfs, listen, socket_path, directory, link, age
+    processes, vmchannel, system, listen, socket_path, directory, link, age
 ):
     listen(socket_path, answer_lines)
     program = "qemu-system-x86_64"
@@ -144,7 +145,7 @@ def test_vmchannel_qemu(
         program = directory / "qemu-system-old"
         program.write_text(OLD_QEMU)
         program.chmod(0o755)
-    machine = Machine(processes, initramfs, [vmchannel, "qemu", "--link", link, program],
+    machine = Machine(processes, system, [vmchannel, "qemu", "--link", link, program],
                       ["-vmchannel", f"600:unix:{socket_path}"]).wait_booted()
     words = open(f"/proc/{machine.process.pid}/cmdline", "rb").read().split(b"\0")
     netdev = words[words.index(b"-netdev") + 1].split(b",")[0].decode()

@@ -67,15 +67,18 @@ class Machine:
         ]
         with open(self.log_path, "wb") as log:
             self.process = processes.start(argv, stdout=log, stderr=log)
-        wait_until(lambda: self._listens(agent_path), 10, "the serial port's socket")
         self.agent = socket.socket(socket.AF_UNIX)
-        self.agent.connect(str(agent_path))
+        wait_until(lambda: self._connects(agent_path), 10, "the serial port's socket")
         agent_path.unlink()
         self._unread = b""
 
-    def _listens(self, path):
+    def _connects(self, path):
         assert self.process.poll() is None, f"qemu exited {self.process.returncode}: {self.log()}"
-        return path.exists()
+        try:
+            self.agent.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):  # not bound, or not listening yet
+            return False
+        return True
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")

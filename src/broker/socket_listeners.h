@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The listening sockets of a socket link, one for each channel of the guest.
+#pragma once
+
+#include "base/error.h"
+#include "base/unix_listener.h"
+#include "config/guest_config.h"
+#include "link/spec.h"
+
+// Opens them on the guest's side: fds[i] for channel i. *hybrid: for a hybrid link the same with
+// their paths, heap, else NULL. 0, or -errno with err filled; nothing is left then, all fds are -1.
+int socket_listeners_open(const struct guest_config *guest, const struct link_spec *link, int *fds,
+                          struct unix_listener **hybrid, struct error *err);
+// Closes and removes; frees hybrid.
+void socket_listeners_close(int *fds, struct unix_listener *hybrid, size_t count);
