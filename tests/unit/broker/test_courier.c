@@ -89,7 +89,8 @@ TEST(messages_arrive_in_order_with_their_descriptors)
     setup();
     for (uint32_t i = 1; i <= 10; i++)
         assert_true(courier_send(&broker.courier,
-                                 &(struct message){.type = MESSAGE_OPENED, .session = i, .fds = 1}, dup(0)));
+                                 &(struct message){.type = MESSAGE_OPENED, .session = i, .fds = 1},
+                                 dup(0)));
     assert_true(courier_send(
         &broker.courier, &(struct message){.type = MESSAGE_REFUSED, .session = 11, .why = -1}, -1));
     turns(3);
@@ -109,7 +110,8 @@ TEST(what_the_socket_does_not_take_is_kept_in_order)
             &(struct message){.type = MESSAGE_REFUSED, .session = ++sent, .why = -1}, -1));
     assert_true(sent > QUEUE);
     assert_false(courier_send(&broker.courier,
-                              &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1}, dup(0)));
+                              &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1},
+                              dup(0)));
     turns(500);
     assert_int_equal(worker.got, sent);
     assert_int_equal(courier_room(&broker.courier), QUEUE);
@@ -182,7 +184,8 @@ TEST(descriptor_without_room_is_a_message_without_it)
 {
     setup();
     struct rlimit was, now;
-    courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1}, dup(0));
+    courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1},
+                 dup(0));
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
     int next = dup(0);
     close(next);
@@ -206,7 +209,8 @@ TEST(end_of_the_other_side_is_told_once_after_its_last_words)
     assert_int_equal(broker.got, 1);
     assert_int_equal(broker.gone, 1);
     assert_false(courier_send(&broker.courier,
-                              &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1}, dup(0)));
+                              &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1},
+                              dup(0)));
     teardown();
 }
 
@@ -214,8 +218,8 @@ TEST(end_of_the_other_side_with_a_queue_is_told_too)
 {
     setup();
     while (courier_room(&broker.courier) > QUEUE - 10)
-        courier_send(&broker.courier, &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1},
-                     dup(0));
+        courier_send(&broker.courier,
+                     &(struct message){.type = MESSAGE_OPENED, .session = 1, .fds = 1}, dup(0));
     courier_fini(&worker.courier);
     turns(3);
     assert_int_equal(broker.gone, 1);
