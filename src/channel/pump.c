@@ -119,7 +119,8 @@ read_guest(struct pump *p)
 static void
 host_write_failed(struct pump *p, int errnum)
 {
-    if (errnum != EPIPE && errnum != ECONNRESET) // else it left, and may
+    bool left = errnum == EPIPE || errnum == ECONNRESET;
+    if (!left || p->host.end.way == HOST_END_FILE) // a client or a service may; not a pipe's reader
         p->events.on_fault(p->events.ctx, "connection reset", errnum);
     p->host_failed = true;
     p->host_writable = false;

@@ -53,7 +53,8 @@ static void
 host_write_failed(struct relay *r, int errnum)
 {
     struct hub *hub = r->hub;
-    if (errnum == EPIPE || errnum == ECONNRESET) // it left, and may
+    bool left = errnum == EPIPE || errnum == ECONNRESET;
+    if (left && r->host.end.way != HOST_END_FILE) // a client or a service may; not a pipe's reader
         log_debug("%s: channel %u: conn %u: host end takes no more: %s", hub->guest, port_of(r),
                   relay_index(r), strerrordesc_np(errnum));
     else

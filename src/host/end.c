@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES   (64 * 1024)
-#define DATAGRAM_MAX   65507 // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
-#define DATAGRAM_TRIES 64    // errors of earlier datagrams passed over in one call
+#define DATAGRAM_MAX   65507       // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
+#define CODEC_BYTES    (16 * 1024) // of a struct codec, rounded up
+#define DATAGRAM_TRIES 64          // errors of earlier datagrams passed over in one call
 
 static_assert(BUFFER_BYTES > DATAGRAM_MAX, "a datagram is never cut");
 
@@ -366,6 +367,23 @@ host_end_close(struct host_end *e)
     free(e->out);
     e->codec = NULL;
     e->in = e->out = NULL;
+}
+
+size_t
+host_end_memory(const struct device *dev)
+{
+    switch (way_of(dev)) {
+    case HOST_END_CODEC:
+        return 2 * sizeof(struct host_buffer) + CODEC_BYTES;
+    case HOST_END_DATAGRAM:
+        return sizeof(struct host_buffer);
+    case HOST_END_SOCKET:
+    case HOST_END_FILE:
+    case HOST_END_NULL:
+        return 0;
+    }
+    assert(false);
+    return 0;
 }
 
 // The first n bytes. A log that fails is no reason to stop the traffic.

@@ -44,6 +44,8 @@ struct host_end {
 int host_end_init(struct host_end *e, const struct device *dev, int log_fd, const int *fds,
                   size_t nfds);
 void host_end_close(struct host_end *e);
+// Bytes of memory that an end of such a device takes beside the struct.
+size_t host_end_memory(const struct device *dev);
 
 // Stream bytes to the host. Taken from the front (> 0), or -errno: -EAGAIN when full (or before
 // the codec's handshake is done: a read may end that), else the end takes no more, ever. Of a

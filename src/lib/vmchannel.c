@@ -4,6 +4,7 @@
 #include "lib/vmchannel.h"
 
 #include "base/log.h"
+#include "host/end.h"
 #include "host/opener.h"
 #include "link/link.h"
 
@@ -135,9 +136,14 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
 }
 
 uint64_t
-vmc_memory_bound(uint32_t max_conns)
+vmc_memory_bound(uint32_t max_conns, const struct channel_spec *channels, size_t channel_count)
 {
-    return (uint64_t)max_conns * (2 * RING_BYTES + CONN_BYTES);
+    uint64_t end_bytes = 0; // of the device that takes most
+    for (size_t i = 0; i < channel_count; i++) {
+        size_t bytes = host_end_memory(&channels[i].device);
+        end_bytes = bytes > end_bytes ? bytes : end_bytes;
+    }
+    return max_conns * (2 * RING_BYTES + CONN_BYTES + end_bytes);
 }
 
 struct vmc *
