@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from harness import guests, machine, namespace, programs  # noqa: E402
+from harness import devices, guests, machine, namespace, programs  # noqa: E402
 from harness.processes import Processes  # noqa: E402
 from harness.services import Listener, Service  # noqa: E402
 
@@ -182,3 +182,18 @@ def guest(request, make_guest):
 def frame_guest(request, make_guest):
     """Guests whose TCP peer is our own stack."""
     return make_guest(request.param)
+
+
+@pytest.fixture
+def make_device(processes, directory):
+    """make_device(KIND) of harness/devices.py: a device's text and its host program."""
+    made = []
+
+    def make(kind):
+        made.append(devices.KINDS[kind](processes, directory))
+        return made[-1]
+
+    yield make
+    processes.end_all()
+    for device in made:
+        device.close()

@@ -26,10 +26,14 @@ _numbers = itertools.count(1)
 covered = set()
 
 
+def as_id(title):
+    return title.replace(",", "").replace(" ", "-")
+
+
 def covers(*titles):
     """Which sections a test runs."""
     covered.update(titles)
-    return pytest.mark.parametrize("stage", titles, indirect=True, ids=lambda t: t.replace(" ", "-"))
+    return pytest.mark.parametrize("stage", titles, indirect=True, ids=as_id)
 
 
 class Stage:
@@ -126,7 +130,7 @@ def test_what_is_said_to_be_tested_is():
 
 
 @pytest.mark.parametrize("title", [t for t, s in SECTIONS.items() if not s.is_tested],
-                         ids=lambda t: t.replace(" ", "-"))
+                         ids=as_id)
 def test_our_half_is_understood(processes, vmchannel, title):
     texts = SECTIONS[title].texts("vmchannel")
     assert texts

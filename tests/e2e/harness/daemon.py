@@ -10,12 +10,14 @@ from harness.processes import Processes, children_of, wait_until
 class Daemon:
     _count = 0
 
-    def __init__(self, processes: Processes, vmchannel, args, prefix=(), **popen):
+    def __init__(self, processes: Processes, vmchannel, args, prefix=(), **streams):
+        """streams: stdin=, stdout= as subprocess.Popen has them."""
         Daemon._count += 1
         self.log_path = processes.directory / f"serve-{Daemon._count}.log"
         argv = [*prefix, vmchannel, "serve", *args]
         with open(self.log_path, "wb") as log:
-            self.process = processes.start(argv, stdout=subprocess.DEVNULL, stderr=log, **popen)
+            streams.setdefault("stdout", subprocess.DEVNULL)
+            self.process = processes.start(argv, stderr=log, **streams)
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")

@@ -61,6 +61,6 @@ def table_states() -> dict[str, str]:
 def command(text, rest=()) -> list[str]:
     """The only command of a block as arguments, with `rest` in place of "..."."""
     argv = []
-    for word in shlex.split(text.replace("\\\n", " ")):
+    for word in shlex.split(text.replace("\\\n", "")):
         argv += rest if word == REST else [word]
     return [str(a) for a in argv]

@@ -5,6 +5,7 @@ alike: start(channels) brings up daemon and link; connect() gives a socket in th
 import errno
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -33,13 +34,13 @@ class Guest:
         self.ns = self.namespaces[0]
         self.daemon = None
 
-    def start(self, *channels, options=()):
-        """channels: "PORT:DEVICE"."""
+    def start(self, *channels, options=(), **streams):
+        """channels: "PORT:DEVICE" or "FIRST-LAST:DEVICE"; streams: the daemon's stdin=, stdout=."""
         args = ["--link", self.link(), *options]
         for channel in channels:
             args += ["-vmchannel", channel]
-        self.daemon = Daemon(self.processes, self.vmchannel, args)
-        self.attach([int(c.split(":")[0]) for c in channels])
+        self.daemon = Daemon(self.processes, self.vmchannel, args, **streams)
+        self.attach([int(re.match(r"\d+", c)[0]) for c in channels])
         return self
 
     def link(self) -> str:
