@@ -11,12 +11,13 @@ import termios
 import threading
 import time
 
+import pytest
 import websockets
 
 from harness.processes import wait_until
 
 IO_TIMEOUT = 20
-SOL_SOCKET_BUFFER = 64 << 20  # for datagrams, which nobody sends again
+DATAGRAM_BUFFER = 64 << 20  # for datagrams, which nobody sends again
 SO_RCVBUFFORCE = 33
 
 
@@ -206,7 +207,7 @@ class Udp(Device):
 
     def prepare(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOL_SOCKET_BUFFER)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, DATAGRAM_BUFFER)
         self.socket.settimeout(IO_TIMEOUT)
         self.socket.bind(("127.0.0.1", 0))
         self.local = ("127.0.0.1", free_port(socket.SOCK_DGRAM))
@@ -239,6 +240,24 @@ class FdDevice(Device):
     def close(self):
         for fd in {self.in_fd, self.out_fd} - {-1}:
             os.close(fd)
+
+
+class Vsock(SocketDevice):
+    """The kernel's own loopback, where there is one."""
+
+    def prepare(self):
+        self.listener = socket.socket(socket.AF_VSOCK)
+        try:
+            self.listen(self.listener, (socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+            port = self.listener.getsockname()[1]
+            with socket.socket(socket.AF_VSOCK) as probe:
+                probe.settimeout(0.5)
+                probe.connect((1, port))
+            self.listener.accept()[0].close()
+        except OSError as e:
+            self.listener.close()
+            pytest.skip(f"no vsock loopback in this kernel: {e}")
+        self.text = f"vsock:1:{port}"
 
 
 class Pty(FdDevice):
@@ -385,7 +404,7 @@ KINDS = {
     "unix": Unix, "unix-server": UnixServer, "abstract": Abstract, "chardev": Chardev,
     "tcp": Tcp, "tcp-server": TcpServer, "telnet-server": TelnetServer, "websocket": Websocket,
     "udp": Udp, "pty": Pty, "tty": Tty, "file": File, "pipe": Pipe, "stdio": Stdio, "null": Null,
-    "cmd": Cmd,
+    "cmd": Cmd, "vsock": Vsock,
 }
 
 
