@@ -6,6 +6,7 @@ import errno
 import json
 import random
 import socket
+import subprocess
 
 import pytest
 
@@ -14,6 +15,7 @@ from harness.devices import join, reconnect, start
 from harness.exchange import echo, exchange
 from harness.guests import CHANNEL
 from harness.processes import wait_until
+from harness.services import receive_exactly
 
 LINKS = ["tap", "netns"]
 SIZE = 16 << 20
@@ -117,19 +119,19 @@ def test_range_of_ports(make_guest, directory, listen):
 
 @pytest.mark.parametrize("kind", ["unix", "cmd", "file"])
 def test_under_run(processes, vmchannel, helpers, make_device, directory, kind):
+    """COMMAND waits for the end of its connection: all is there when it exits."""
     device = make_device(kind)
     argv = [vmchannel, "run", "-vmchannel", f"600:{device.text}", "--",
-            helpers["guestprobe"], "script", CHANNEL, "600", "send:some words", "shut"]
-    if kind != "file":
-        argv.append("line")
-    process = processes.start(argv, stdout=-1, text=True)
+            helpers["guestprobe"], "script", CHANNEL, "600", "send:some words", "shut", "recv"]
+    process = processes.start(argv, stdout=subprocess.PIPE, text=True)
     if kind == "unix":
         device.attach(None)
-        device.write(device.read())
+        device.write(receive_exactly(device.socket, len("some words\n")))
+        device.shut()
     out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
     steps = json.loads(out)["steps"]
-    assert process.returncode == 0 and steps[0]["end"] == ""
+    assert [step["end"] for step in steps] == ["", "", "eof"]
+    assert steps[2]["got"] == ("" if kind == "file" else "some words\n")
     if kind == "file":
         assert device.path.read_text() == "some words\n"
-    else:
-        assert steps[2]["got"] == "some words"

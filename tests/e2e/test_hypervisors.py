@@ -182,7 +182,8 @@ def test_gvisor(stage, listen, helpers):
         if is_frames:
             stage.wait_for_interface(daemon)
             stage.run("address")  # the container before has taken it
-        gvisor.make_bundle(stage.directory / "vm1.bundle", helpers["guestprobe"], args, namespaces)
+        gvisor.make_bundle(stage.directory / "vm1.bundle", helpers["guestprobe"], args, namespaces,
+                           linger_s=1 if args[0] == "transfer" else 0)
         argv = stage.argv("hypervisor", gvisor.options(stage.directory))
         argv[-1] += f"-{next(numbers)}"
         done = stage.processes.run(gvisor.entered(f"/run/netns/{stage.ns}", argv), timeout)
