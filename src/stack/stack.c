@@ -226,22 +226,14 @@ stack_flush(struct stack *s, uint64_t now_us)
 {
     s->now_us = now_us;
     stack_deliver_touched(s);
-    uint32_t last = s->ready.last;
-    while (s->ready.first) {
-        bool end = s->ready.first == last;
+    // A full link ends the pass: who met it goes to the end of the list, behind those who wait.
+    while (s->ready.first && !s->blocked) {
         struct conn *c = conn_pop(s, &s->ready);
-        if (c->state != TCP_FREE) {
-            tell_writable(s, c);
-            if (c->state != TCP_FREE && !tcp_output(s, c))
-                conn_ready(s, c); // the link is full: on it goes after stack_unblock
-        }
-        // What callbacks made ready during this pass goes out as well; the rest is the link's
-        // fault.
-        if (end) {
-            if (s->blocked)
-                break;
-            last = s->ready.last;
-        }
+        if (c->state == TCP_FREE)
+            continue;
+        tell_writable(s, c);
+        if (c->state != TCP_FREE && !tcp_output(s, c))
+            conn_ready(s, c);
     }
     trim_rings(s);
 }

@@ -5,7 +5,7 @@
 // it.
 #include "stack/internal.h"
 
-#define DELIVER_IOV 64
+#define DELIVER_IOV 256
 
 uint32_t
 tcp_recv_window(const struct stack *s, const struct conn *c)

@@ -11,7 +11,7 @@ static bool
 on_emit(void *ctx, const struct frame *frame)
 {
     struct bench *b = ctx;
-    if (b->link_full)
+    if (b->link_full || (b->sent_most && b->sent_count == b->sent_most))
         return false;
     assert_true(b->sent_count < 64);
     struct sent_frame *out = &b->sent[b->sent_count++];

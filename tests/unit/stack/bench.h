@@ -28,6 +28,7 @@ struct bench {
     struct sent_frame sent[64];
     size_t sent_count;
     bool link_full;
+    size_t sent_most; // the link is full after so many; 0: it has room
     // events
     uint32_t conn; // of the last on_open or stack_connect
     unsigned opens, establishes, readables, writables, closes;

@@ -356,6 +356,57 @@ TEST(full_link_loses_nothing)
     bench_fini(&b);
 }
 
+// A connection of its own port, established; leaves b.conn, b.seq and b.ack to it.
+static uint32_t
+establish_from(uint16_t port)
+{
+    b.seq = 1000;
+    bench_send(&b,
+               (struct tcp_header){.src_port = port,
+                                   .seq = b.seq++,
+                                   .flags = TCP_SYN,
+                                   .window = 65535,
+                                   .mss = 1460,
+                                   .wscale = -1},
+               NULL, 0);
+    stack_accept(b.stack, b.conn, b.now_us);
+    b.ack = bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL).seq + 1;
+    bench_send(&b,
+               (struct tcp_header){
+                   .src_port = port, .seq = b.seq, .ack = b.ack, .flags = TCP_ACK, .window = 65535},
+               NULL, 0);
+    return b.conn;
+}
+
+TEST(full_link_serves_the_ones_that_wait_in_turn)
+{
+    bench_init(&b, NULL);
+    char block[4000];
+    memset(block, 'f', sizeof block);
+    uint16_t ports[3] = {40001, 40002, 40003};
+    for (int i = 0; i < 3; i++)
+        establish_from(ports[i]);
+    b.link_full = true;
+    for (uint32_t i = 0; i < 3; i++) {
+        b.conn = i;
+        bench_host_sends(&b, block, sizeof block);
+    }
+    bench_flush(&b);
+    // The link takes one frame at a time: each connection has its turn.
+    b.link_full = false;
+    unsigned turns[3] = {0};
+    for (int i = 0; i < 6; i++) {
+        bench_clear(&b);
+        b.sent_most = 1;
+        stack_unblock(b.stack);
+        bench_flush(&b);
+        turns[bench_sent_tcp(&b, 0, NULL, NULL).dst_port - ports[0]]++;
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(turns[i], 2);
+    bench_fini(&b);
+}
+
 TEST(super_frames_where_the_link_takes_them)
 {
     bench_init(&b, &(struct stack_config){.tso = true, .ring_bytes = 1 << 17});
