@@ -3,8 +3,9 @@
 
 BUILD ?= build
 SEEDS ?= 10000
+ROUNDS ?= 5
 
-.PHONY: all build demo check sim install clean format
+.PHONY: all build demo check sim bench install clean format
 
 all: build
 
@@ -31,6 +32,16 @@ sim:
 	@scripts/deps.sh sim
 	@$(MAKE) --no-print-directory build
 	$(BUILD)/tests/sim/sim --count $(SEEDS)
+
+# vmchannel beside its peers, as root: make bench ROUNDS=9 BENCH_FLAGS='--only tap --only pasta'
+bench:
+	@scripts/deps.sh bench
+	@mkdir -p $(BUILD)/bench
+	@[ -e $(BUILD)/bench/build/build.ninja ] || \
+	    meson setup --buildtype=release $(BUILD)/bench/build >/dev/null
+	@ninja -C $(BUILD)/bench/build src/cli/vmchannel >$(BUILD)/bench/build.log
+	@/usr/bin/python3 tests/bench/bench.py $(BUILD)/bench/build/src/cli/vmchannel \
+	    --out $(BUILD)/bench --rounds $(ROUNDS) $(BENCH_FLAGS)
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild
