@@ -332,6 +332,7 @@ open_socket_link(struct broker *b, const struct link_spec *link, const uint16_t 
     case LINK_TAP:
     case LINK_PACKET:
     case LINK_MESSAGE:
+    case LINK_VHOST_USER:
         break; // frame links
     }
     return -EINVAL;

@@ -138,6 +138,11 @@ static const struct rule rules[] = {
     GETSOCKOPT(SO_PROTOCOL),
     SETSOCKOPT(SOL_SOCKET, SO_LINGER),
     IOCTL(SIOCOUTQ),
+    // vhost-user: what a descriptor of memory is, and the SIGBUS of a file that was shortened.
+    CALL(fstat),
+    {"newfstatat", SCMP_SYS(newfstatat), 1, {IS(3, AT_EMPTY_PATH)}},
+    {"rt_sigaction SIGBUS", SCMP_SYS(rt_sigaction), 1, {IS(0, SIGBUS)}},
+    CALL(rt_sigreturn),
     // The end: in order, or by abort(3), which signals pid 1, ourselves.
     CALL(exit_group),
     CALL(rt_sigprocmask),
