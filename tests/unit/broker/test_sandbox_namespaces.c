@@ -195,14 +195,15 @@ forbid(const struct step *s)
 }
 
 static const struct step steps[] = {
-    {SCMP_SYS(mount), 1, SCMP_A3(SCMP_CMP_EQ, MS_PRIVATE | MS_REC), "private mounts"},
-    {SCMP_SYS(mount), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, MS_RDONLY | MS_NOEXEC, MS_NOEXEC | MS_RDONLY),
+    {SCMP_SYS(mount), 1, SCMP_CMP64(3, SCMP_CMP_EQ, MS_PRIVATE | MS_REC, 0), "private mounts"},
+    {SCMP_SYS(mount), 1,
+     SCMP_CMP64(3, SCMP_CMP_MASKED_EQ, MS_RDONLY | MS_NOEXEC, MS_NOEXEC | MS_RDONLY),
      "empty file system"},
     {SCMP_SYS(pivot_root), 0, {0}, "pivot_root"},
     {SCMP_SYS(umount2), 0, {0}, "detaching the old root"},
-    {SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_SECUREBITS), "securebits"},
-    {SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_CAPBSET_DROP), "capability 0"},
-    {SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_CAP_AMBIENT), "ambient capabilities"},
+    {SCMP_SYS(prctl), 1, SCMP_CMP64(0, SCMP_CMP_EQ, PR_SET_SECUREBITS, 0), "securebits"},
+    {SCMP_SYS(prctl), 1, SCMP_CMP64(0, SCMP_CMP_EQ, PR_CAPBSET_DROP, 0), "capability 0"},
+    {SCMP_SYS(prctl), 1, SCMP_CMP64(0, SCMP_CMP_EQ, PR_CAP_AMBIENT, 0), "ambient capabilities"},
     {SCMP_SYS(capset), 0, {0}, "capabilities"},
     {SCMP_SYS(prlimit64), 0, {0}, "resource limit"},
 };
