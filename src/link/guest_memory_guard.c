@@ -20,7 +20,6 @@ struct guard {
 
 static struct guard guards[GUARD_SLOTS];
 static struct sigaction handler_before;
-static bool is_installed;
 
 static bool
 cover(struct guard *g)
@@ -54,13 +53,17 @@ on_sigbus(int number, siginfo_t *info, void *context)
     errno = errnum;
 }
 
+// Each time anew: somebody may have set another handler since.
 static bool
 install(void)
 {
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO}, before;
     sigemptyset(&action.sa_mask);
-    is_installed = is_installed || sigaction(SIGBUS, &action, &handler_before) == 0;
-    return is_installed;
+    if (sigaction(SIGBUS, &action, &before) < 0)
+        return false;
+    if (!(before.sa_flags & SA_SIGINFO) || before.sa_sigaction != on_sigbus)
+        handler_before = before;
+    return true;
 }
 
 int
