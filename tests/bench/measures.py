@@ -40,7 +40,7 @@ def bulk(subject, effort, way, connections):
         seconds, moved, daemon, path = _Sample(subject, load, counter).since(sample)
         result = result_of(load, LOAD_ENDS_WITHIN_S)
     finally:
-        world.end(load)
+        subject.end_load(load)
     received = result["bytes"] / result["seconds"]
     rate = moved / seconds if way == "send" else received
     if rate <= 0:
@@ -76,7 +76,7 @@ def trip(subject, effort, size):
     try:
         result = result_of(load, LOAD_ENDS_WITHIN_S)
     finally:
-        subject.world.end(load)
+        subject.end_load(load)
     figures = {"p50": result["p50_us"], "p99": result["p99_us"]}
     if subject.daemon:
         figures["cpu"] = (cpu_seconds(subject.pids()) - before) * 1e6 / result["count"]
@@ -89,7 +89,7 @@ def connect(subject, effort):
     try:
         result = result_of(load, LOAD_ENDS_WITHIN_S)
     finally:
-        subject.world.end(load)
+        subject.end_load(load)
     return {"rate": result["count"] / result["seconds"]}
 
 
@@ -125,7 +125,7 @@ def memory(subject, effort):
             figures[f"mib{count}"] = pss_mib(subject.pids())
         finally:
             load.kill()
-            subject.world.end(load)
+            subject.end_load(load)
         closed = before["closed"] + count
         wait_until(lambda: subject.world.counters.read()["closed"] >= closed, 20, "the closing")
     return figures

@@ -58,6 +58,9 @@ class Subject:
     def load_pids(self, load):
         return [load.pid]
 
+    def end_load(self, load):
+        self.world.end(load)
+
     def load(self, kind, *args):
         return self.world.load(self.target(kind), *args, namespace=self.namespace)
 
@@ -223,6 +226,30 @@ class PastaSplice(Pasta):
     address = "127.0.0.1"
 
 
+class Socat(Subject):
+    """One socat for each service, listening in the namespace: what a shell script would do."""
+
+    name = "socat"
+    about = "socat -b 65536 TCP-LISTEN:…,fork UNIX-CONNECT:… in the namespace"
+    needs = ("socat",)
+    measures = tuple(m for m in ALL_MEASURES if m not in ("first", "memory"))
+
+    def start(self):
+        self.namespace = self.world.namespace()
+        self.daemons = [
+            self.world.start(["socat", "-b", "65536",
+                              f"TCP-LISTEN:{PORT + i},bind=127.0.0.1,fork,nodelay,backlog=1024",
+                              f"UNIX-CONNECT:{self.world.directory}/{kind}"], self.namespace)
+            for i, kind in enumerate(KINDS)]
+        self.daemon = self.daemons[0]
+
+    def pids(self):
+        return [pid for daemon in self.daemons for pid in descendants(daemon.pid)]
+
+    def target(self, kind):
+        return f"tcp:127.0.0.1:{PORT + KINDS.index(kind)}"
+
+
 class Slirp4netns(Subject):
     name = "slirp4netns"
     about = "slirp4netns --configure --mtu=65520, the services' TCP ports at 10.0.2.2"
@@ -248,4 +275,4 @@ class Slirp4netns(Subject):
 
 
 SUBJECTS = [OurTap, OurPacket, OurNetns, OurStream, Pasta, Pasta1500, PastaSplice, Passt,
-            Slirp4netns, RawUnix, RawTcp]
+            Slirp4netns, Socat, RawUnix, RawTcp]

@@ -21,12 +21,13 @@ PORT = 6000
 HOST_GATEWAY = "192.0.2.1"
 DESCRIPTORS = 65536
 # What passt's own benchmark sets in its namespaces; all get it alike, and none a longer queue.
-GUEST_SYSCTLS = {
+SYSCTLS = {
     "net/ipv4/tcp_rmem": "131072 524288 134217728",
     "net/ipv4/tcp_wmem": "131072 524288 134217728",
     "net/ipv4/tcp_timestamps": "0",
     "net/ipv4/ip_local_port_range": "10000 65535",
 }
+MARK = "VMCHANNEL_BENCH"  # in the environment of all that a round starts
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -64,9 +65,15 @@ class Namespace:
         self.name = name
         self.path = f"/run/netns/{name}"
         ip("netns", "add", name)
+
+    def set_up(self):
         self.ip("link", "set", "lo", "up")
-        for key, value in GUEST_SYSCTLS.items():
+        for key, value in SYSCTLS.items():
             self.run(["sh", "-c", f"echo {value} >/proc/sys/{key}"])
+        # Pacing (BBR) would measure timers. cubic is the usual; reno may be set by any namespace.
+        self.run(["sh", "-c", " || ".join(
+            f"echo {name} >/proc/sys/net/ipv4/tcp_congestion_control" for name in
+            ("cubic", "reno"))])
 
     def ip(self, *args):
         ip("-n", self.name, *args)
@@ -78,7 +85,8 @@ class Namespace:
                 raise OSError(ctypes.get_errno(), "setns")
 
     def run(self, argv):
-        subprocess.run(argv, preexec_fn=self.enter, check=True, timeout=10)
+        subprocess.run(argv, preexec_fn=self.enter, check=True, timeout=10,
+                       stderr=subprocess.DEVNULL)
 
     def has_link(self, name):
         done = subprocess.run(["ip", "-n", self.name, "link", "show", name], timeout=10,
@@ -178,14 +186,17 @@ class World:
     def namespace(self):
         made = Namespace(f"vmcbench-{os.getpid()}-{len(self._namespaces)}")
         self._namespaces.append(made)
+        made.set_up()
         return made
 
     def start(self, argv, namespace=None, **kwargs):
         namespace = namespace or self.host
         kwargs.setdefault("stdin", subprocess.DEVNULL)
         kwargs.setdefault("stdout", self.log)
+        kwargs.setdefault("stderr", self.log)
+        kwargs.setdefault("env", dict(os.environ, **{MARK: str(self.directory)}))
         process = subprocess.Popen([str(a) for a in argv], preexec_fn=namespace.enter,
-                                   stderr=self.log, start_new_session=True, **kwargs)
+                                   start_new_session=True, **kwargs)
         self._processes.append(process)
         return process
 
@@ -212,6 +223,20 @@ class World:
                 stream.close()
         if process in self._processes:
             self._processes.remove(process)
+
+    def all_running(self, program):
+        """Processes of this round that run the program, whoever their parent is by now."""
+        mark = f"{MARK}={self.directory}".encode()
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/environ", "rb") as f:
+                    if mark in f.read().split(b"\0") and \
+                            os.readlink(f"/proc/{name}/exe") == str(program):
+                        found.append(int(name))
+            except OSError:
+                pass
+        return found
 
     def settle(self):
         """Waits until the services move nothing any more."""
