@@ -52,6 +52,11 @@ def start(any_guest):
     assert pids == [worker_of(any_guest.daemon)], any_guest.daemon.log()
 
 
+def resident_kib(pid):
+    [line] = [l for l in open(f"/proc/{pid}/status") if l.startswith("VmRSS:")]
+    return int(line.split()[1])
+
+
 def read_some(fd, count):
     data = b""
     while len(data) < count:
@@ -167,6 +172,37 @@ def test_guest_that_reads_late(start, listen, socket_path):
     with pytest.raises(ConnectionResetError):
         g.recv(1)
     g.close()
+
+
+def test_memory_is_given_back(make_guest, listen, socket_path):
+    """Of the rings of many connections that stalled at once and ended."""
+    listener = listen(socket_path)
+    guest = make_guest("packet").start(f"600:unix:{socket_path}")
+    worker = worker_of(guest.daemon)
+    before = resident_kib(worker)
+    pairs = []
+    for _ in range(20):
+        g = guest.connect()
+        pairs.append((g, listener.accept()))
+        g.setblocking(False)
+
+    def rings_are_full():
+        for g, _ in pairs:
+            try:
+                while True:
+                    g.send(bytes(1 << 16))
+            except BlockingIOError:
+                pass
+        return resident_kib(worker) > before + 20 * 400
+
+    wait_until(rings_are_full, what="full rings")
+    for g, h in pairs:
+        h.close()
+        g.close()
+    # At most once in a second, when there is something to do: each ping is.
+    wait_until(lambda: guest.pings() and resident_kib(worker) < before + 10 * 512,
+               what="less memory")
+    assert worker_of(guest.daemon) == worker
 
 
 def test_many_connections(start, any_guest, listen, socket_path):

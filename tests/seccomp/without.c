@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // vmchannel, but that its worker's filter lacks the rule named by the environment: linked with
-// --wrap=sandbox_filter. With the name "list" it prints those there are. For tests/seccomp/check.py.
+// --wrap=sandbox_filter. With the name "list" it prints those there are. For
+// tests/seccomp/check.py.
 #include "broker/sandbox.h"
 
 #include <stdint.h>

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "broker/sandbox.h"
+#include "link/guest_memory_guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -188,6 +189,96 @@ TEST(allowed_calls_work)
     assert_int_equal(signal_of(SYS_close, close_none), 0);
     assert_int_equal(signal_of(SYS_clock_gettime, now), 0);
     assert_int_equal(signal_of(SYS_mmap, map), 0);
+}
+
+static size_t
+rule_number(const char *name)
+{
+    size_t rule = 0;
+    while (strcmp(sandbox_rule_name(rule), name) != 0)
+        rule++;
+    return rule;
+}
+
+// A table that grows beyond what malloc(3) takes from the heap.
+static int
+signal_of_growing(size_t without)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct error err;
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        char *table = sandbox_filter_without(without, &err) < 0 ? NULL : malloc(1 << 20);
+        char *grown = table ? realloc(table, 4 << 20) : NULL;
+        _exit(grown ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status))
+        return WTERMSIG(status);
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return 0;
+}
+
+TEST(tables_that_grow_need_mremap)
+{
+    assert_int_equal(signal_of_growing(SIZE_MAX), 0);
+    if (!is_sanitized()) // whose malloc has its own ways
+        assert_int_equal(signal_of_growing(rule_number("mremap")), SIGSYS);
+}
+
+_Noreturn static void
+use_memory(int memory, size_t without, const int go[2], const int ready[2])
+{
+    struct error err;
+    char byte;
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    volatile char *start = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    if (start == MAP_FAILED || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        sandbox_filter_without(without, &err) < 0)
+        _exit(1);
+    int guard = guard_add((void *)start, 4096);
+    if (guard < 0 || write(ready[1], "r", 1) != 1 || read(go[0], &byte, 1) != 1)
+        _exit(1);
+    start[0] = 1;
+    _exit(guard_is_lost(guard) ? 0 : 1);
+}
+
+// Of a worker whose guest's memory is a file that is shortened.
+static int
+signal_of_shortened_memory(size_t without)
+{
+    int go[2], ready[2], status;
+    char byte;
+    int memory = memfd_create("memory", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(memory, 4096), 0);
+    assert_int_equal(pipe(go) | pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        use_memory(memory, without, go, ready);
+    close(ready[1]);
+    if (read(ready[0], &byte, 1) == 1)
+        assert_int_equal(ftruncate(memory, 0), 0);
+    assert_int_equal(write(go[1], "g", 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(memory);
+    close(go[0]);
+    close(go[1]);
+    close(ready[0]);
+    if (WIFSIGNALED(status))
+        return WTERMSIG(status);
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return 0;
+}
+
+TEST(shortened_guest_memory_needs_its_handler)
+{
+    if (is_sanitized()) // has signal handlers of its own
+        skip();
+    assert_int_equal(signal_of_shortened_memory(SIZE_MAX), 0);
+    assert_int_equal(signal_of_shortened_memory(rule_number("rt_sigaction SIGBUS")), SIGSYS);
+    assert_int_equal(signal_of_shortened_memory(rule_number("rt_sigreturn")), SIGSYS);
 }
 
 TEST(filter_that_cannot_be_loaded_is_an_error_that_says_so)
