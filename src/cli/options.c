@@ -125,6 +125,7 @@ static const struct cli_option options[] = {
      "    seqpacket=PATH[,server=on|off]|fd=N\n"
      "  tap,ifname=NAME[,netns=NETNS]|fd=N\n"
      "  packet,ifname=NAME[,netns=NETNS]|fd=N\n"
+     "  vhost-user,path=PATH|fd=N[,server=on|off]\n"
      "  netns,path=/proc/PID/ns/net\n"
      "  hybrid,path=PATH\n"
      "  vsock,cid=N",
@@ -133,7 +134,7 @@ static const struct cli_option options[] = {
      "tap, packet or netns; without it tap, or packet where\n"
      "/dev/net/tun cannot be opened",
      COMMAND_RUN, set_link},
-    {"--link", NULL, "LINK", "stream (the default) or dgram", COMMAND_QEMU, set_link},
+    {"--link", NULL, "LINK", "stream (the default), dgram or vhost-user", COMMAND_QEMU, set_link},
     {"--nic", NULL, "MODEL", "NIC of the guest (virtio-net-pci); --nic help lists them",
      COMMAND_QEMU, set_nic},
     {"--name", NULL, "NAME", "name of the guest, for logs and host services (guest)", EVERY_COMMAND,

@@ -136,3 +136,65 @@ def test_guest_resets_its_nic(side, listen, directory):
         side.machine.dhcp()
         expect_talk(side.machine, 2)
     assert side.machine.power_off() == 0
+
+
+@pytest.mark.timeout(90)
+def test_vmchannel_qemu_sets_it_up(processes, vmchannel, system, helpers, listen, directory):
+    listen(directory / "lines", answer_lines)
+    machine = Machine(processes, system, [
+        vmchannel, "qemu", "--link", "vhost-user", "qemu-system-x86_64"], [
+        "-vmchannel", f"600:unix:{directory}/lines", "-vmchannel", f"601:unix:{directory}/bulk"])
+    machine.wait_booted().dhcp()
+    expect_talk(machine)
+    expect_exact_transfer(machine, processes, helpers, directory / "bulk")
+    assert machine.power_off() == 0
+    wait_until(lambda: processes.left_behind() == [], what="the daemon's end")
+
+
+def qemu_words(processes, vmchannel, directory, *words, version="7.2.22"):
+    """What QEMU is told, by a stand-in that prints its arguments."""
+    stand_in = directory / "qemu-system-standin"
+    stand_in.write_text('#!/bin/sh\ncase "$1" in --version) echo "QEMU emulator version '
+                        f'{version} (x)";; *) printf "%s\\n" "$@";; esac\n')
+    stand_in.chmod(0o755)
+    done = processes.run([vmchannel, "qemu", "--link", "vhost-user", stand_in, *words,
+                          "-vmchannel", f"600:unix:{directory}/lines"])
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()
+    chardev = words[words.index("-chardev") + 1]
+    path = chardev.split("path=")[1].split(",")[0]
+    wait_until(lambda: not os.path.exists(os.path.dirname(path)), what="the directory's end")
+    return words
+
+
+@pytest.mark.parametrize("given,size", [
+    ([], "128M"), (["-m", "256"], "256M"), (["-m", "1G"], "1G"), (["--m", "512,slots=2"], "512M"),
+    (["-m", "slots=2,size=2G,maxmem=4G"], "2G"), (["-m", "1G", "-m", "64"], "64M")])
+def test_memory_is_shared_and_of_the_size_asked_for(processes, vmchannel, directory, given, size):
+    words = qemu_words(processes, vmchannel, directory, *given)
+    memory = words[words.index("-object") + 1].split(",")
+    assert memory[0] == "memory-backend-memfd"
+    assert f"size={size}" in memory and "share=on" in memory
+    assert "memory-backend=vmchannel0-memory" in words
+
+
+def test_memory_of_the_users_own_is_left_alone(processes, vmchannel, directory):
+    words = qemu_words(processes, vmchannel, directory, "-machine", "q35,memory-backend=m")
+    assert "-object" not in words and words.count("-machine") == 1
+
+
+def test_vectors_are_left_out_only_where_qemu_would_crash(processes, vmchannel, directory):
+    def device(*words, **kwargs):
+        told = qemu_words(processes, vmchannel, directory, *words, **kwargs)
+        return told[told.index("-device") + 1]
+
+    assert "vectors=0" in device()
+    assert "vectors=0" not in device("-accel", "kvm")
+    assert "vectors=0" not in device("-enable-kvm")
+    assert "vectors=0" not in device(version="8.2.1")
+
+
+def test_only_virtio_can_be_vhost_user(processes, vmchannel, directory):
+    done = processes.run([vmchannel, "qemu", "--link", "vhost-user", "--nic", "e1000", "qemu",
+                          "-vmchannel", f"600:unix:{directory}/lines"])
+    assert done.returncode == 2 and "not with --link vhost-user" in done.stderr

@@ -72,9 +72,9 @@ def same_nics(program, page):
 
 def same_links(program, page):
     text = output(program, "serve", "--help")
-    told = set(re.findall(r"^ {20,}((?:stream|tap|packet|netns),\S+)$", text, re.MULTILINE))
+    told = set(re.findall(r"^ {20,}((?:stream|tap|packet|netns|vhost-user),\S+)$", text, re.MULTILINE))
     shown = {plain(line) for line in section(page, "LINKS").splitlines() if line.startswith("*")}
-    assert told == shown and len(told) == 4, (told, shown)
+    assert told == shown and len(told) == 5, (told, shown)
 
 
 def unknown_options_name_all(program, page):
