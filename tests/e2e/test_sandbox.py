@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The sandbox of a live worker (docs/security.md): what it is, holds and sees, on each link, as root
-and without privilege; what becomes of a worker that makes a forbidden system call."""
+"""The sandbox of a live worker (docs/security.md): what it is, holds and sees, on each link, as
+root and without privilege; what becomes of a worker that makes a forbidden system call."""
 
 import os
 import re
