@@ -3,8 +3,9 @@
 
 BUILD ?= build
 SEEDS ?= 10000
+ROUNDS ?= 5
 
-.PHONY: all build demo check sim install clean format
+.PHONY: all build demo check check-seccomp sim bench install clean format
 
 all: build
 
@@ -26,11 +27,28 @@ check:
 	@scripts/deps.sh check
 	@python3 scripts/check.py $(BUILD)/check
 
+# Whether each rule of the worker's system call filter is needed: some 8 minutes, as root.
+check-seccomp:
+	@scripts/deps.sh check
+	@$(MAKE) --no-print-directory build
+	@ninja -C $(BUILD) tests/seccomp/vmchannel-without
+	@python3 tests/seccomp/check.py $(BUILD)/tests/seccomp/vmchannel-without
+
 # The simulation over more seeds than `check` has time for: make sim SEEDS=100000
 sim:
 	@scripts/deps.sh sim
 	@$(MAKE) --no-print-directory build
 	$(BUILD)/tests/sim/sim --count $(SEEDS)
+
+# vmchannel beside its peers, as root: make bench ROUNDS=9 BENCH_FLAGS='--only tap --only pasta'
+bench:
+	@scripts/deps.sh bench
+	@mkdir -p $(BUILD)/bench
+	@[ -e $(BUILD)/bench/build/build.ninja ] || \
+	    meson setup --buildtype=release $(BUILD)/bench/build >/dev/null
+	@ninja -C $(BUILD)/bench/build src/cli/vmchannel >$(BUILD)/bench/build.log
+	@/usr/bin/python3 tests/bench/bench.py $(BUILD)/bench/build/src/cli/vmchannel \
+	    --out $(BUILD)/bench --rounds $(ROUNDS) $(BENCH_FLAGS)
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild

@@ -3,19 +3,21 @@
 #
 # Installs the Debian packages that are missing, and says which.
 #
-#   deps.sh build|sim|demo|check
+#   deps.sh build|sim|demo|bench|check
 #
-# build: compiling vmchannel; sim: and the simulation; demo: and a QEMU guest; check: all tests.
+# build: compiling vmchannel; sim: and the simulation; demo: and a QEMU guest; bench: and the
+# peers that vmchannel is measured with; check: all tests.
 # Needs root or sudo only when something is missing. Elsewhere than on Debian it installs nothing:
 # what is missing will be named by whatever needs it.
 set -eu
 
-BUILD="gcc libc6-dev meson ninja-build nettle-dev pkg-config scdoc"
+BUILD="gcc libc6-dev libseccomp-dev meson ninja-build nettle-dev pkg-config scdoc"
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
 # Other hypervisors, and what stands behind a channel: real programs, started by the tests.
 PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodejs node-ws
     openssh-client openssh-server redis-tools"
+BENCH="$DEMO passt slirp4netns"
 CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps strace
     python3-pytest python3-scapy python3-websockets $PEERS"
 
@@ -23,9 +25,10 @@ case ${1-} in
 build) wanted="$BUILD" ;;
 sim) wanted="$BUILD liblwip-dev" ;;
 demo) wanted="$BUILD $DEMO" ;;
+bench) wanted="$BUILD $BENCH" ;;
 check) wanted="$BUILD $CHECK" ;;
 *)
-    echo "usage: deps.sh build|sim|demo|check" >&2
+    echo "usage: deps.sh build|sim|demo|bench|check" >&2
     exit 2
     ;;
 esac

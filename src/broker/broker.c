@@ -384,6 +384,9 @@ broker_start(const struct broker_config *config, struct error *err)
         error_set(err, ENOMEM, "broker");
         return NULL;
     }
+    if (config->guest->sandbox_off)
+        log_warn("%s: --sandbox=off: what the guest sends is not read in a sandbox",
+                 config->guest->name);
     if (open_all(b, config, err) < 0 || start_worker(b, err) < 0 || wait_until_ready(b, err) < 0) {
         broker_free(b);
         return NULL;

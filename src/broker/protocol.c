@@ -39,7 +39,8 @@ static const struct message_rule rules[] = {
 static bool
 is_frame_link(uint32_t kind)
 {
-    return kind == LINK_STREAM || kind == LINK_TAP || kind == LINK_PACKET || kind == LINK_MESSAGE;
+    return kind == LINK_STREAM || kind == LINK_TAP || kind == LINK_PACKET || kind == LINK_MESSAGE ||
+           kind == LINK_VHOST_USER;
 }
 
 bool

@@ -52,6 +52,7 @@ socket_listeners_open(const struct guest_config *guest, const struct link_spec *
     case LINK_TAP:
     case LINK_PACKET:
     case LINK_MESSAGE:
+    case LINK_VHOST_USER:
         break; // frame links
     }
     for (size_t i = 0; rc < 0 && i < count; i++)

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The worker, stage by stage; each gives something up, and none comes after a guest byte:
+//   namespaces   of its own, from birth (broker/sandbox_namespaces)
 //   signals      back to their defaults; those of a terminal or a service manager are ignored,
-//   since
-//                the broker decides when we end, and ends us by closing our socket
+//                since the broker decides when we end, and ends us by closing our socket
 //   descriptors  all closed but stderr and the broker's socket; 0 and 1 become /dev/null
+//   files        an empty root; then capabilities and limits (broker/sandbox_namespaces)
 //   process      killed when the broker dies, not dumpable or traceable, no new privileges
-// From then on no open, socket or connect: what needs one is asked of the broker. (System call
-// filter and namespaces come with the sandbox.) The relaying is lib/vmchannel's.
+//   calls        but for those that relaying takes (broker/sandbox_seccomp), once all that can be
+//                made beforehand is made
+// From then on no open, socket or connect: what needs one is asked of the broker. With
+// --sandbox=off only signals, descriptors and process are done. The relaying is lib/vmchannel's.
 #include "broker/worker.h"
 
 #include "base/log.h"
 #include "broker/courier.h"
+#include "broker/sandbox.h"
 #include "host/opener.h"
 #include "lib/vmchannel.h"
 
@@ -150,6 +154,13 @@ on_gone(void *ctx)
 static const struct courier_events events = {
     .on_message = on_message, .on_garbage = on_garbage, .on_gone = on_gone};
 
+// Said by abort(3). As pid 1 we are spared what a signal does by default.
+static void
+on_abort(int signal_number)
+{
+    _exit(WORKER_ABORTED);
+}
+
 static void
 reset_signals(void)
 {
@@ -159,6 +170,7 @@ reset_signals(void)
         signal(defaults[i], SIG_DFL);
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
         signal(ignored[i], SIG_IGN);
+    signal(SIGABRT, on_abort);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -223,6 +235,10 @@ serve(struct worker *w)
     struct message_limits limits = {.from_worker = false, .channels = g->channel_count};
     int rc = courier_init(&w->broker, vmc_loop(w->vmc), SOCK_FD, 2 * (g->max_conns + QUEUE_EXTRA),
                           &limits, &events, w);
+    if (rc == 0 && !g->sandbox_off && sandbox_filter(&err) < 0) {
+        log_error("%s: worker: sandbox: %s", g->name, err.text);
+        return 1;
+    }
     if (rc == 0) {
         courier_send(&w->broker, &(struct message){.type = MESSAGE_READY}, -1);
         rc = loop_run(vmc_loop(w->vmc));
@@ -235,12 +251,21 @@ serve(struct worker *w)
 void
 worker_main(const struct guest_config *guest, int sock, int null_fd)
 {
+    struct error err;
     reset_signals();
-    if (!keep_own_descriptors(sock, null_fd) || !give_up_privileges()) {
-        log_error("%s: worker: sandbox: %s", guest->name, strerror(errno));
+    warm_libc();
+    if (!keep_own_descriptors(sock, null_fd)) {
+        log_error("%s: worker: sandbox: descriptors: %s", guest->name, strerror(errno));
         _exit(1);
     }
-    warm_libc();
+    if (!guest->sandbox_off && sandbox_give_up(&err) < 0) {
+        log_error("%s: worker: sandbox: %s", guest->name, err.text);
+        _exit(1);
+    }
+    if (!give_up_privileges()) {
+        log_error("%s: worker: sandbox: process flags: %s", guest->name, strerror(errno));
+        _exit(1);
+    }
     struct worker w = {.guest = guest};
     // _exit: what the parent registered to run at exit is the parent's.
     _exit(serve(&w));

@@ -4,7 +4,10 @@
 
 #include "config/guest_config.h"
 
-// To be called in the child right after fork, with nothing of the parent's left to do. Closes every
-// descriptor but stderr and sock, gives up what a worker must not have, tells the broker it is
-// ready, and serves until the broker goes away. null_fd: an open /dev/null. Never returns.
+#define WORKER_ABORTED 134 // exit status after a failed assertion
+
+// To be called in the child right after sandbox_fork, or fork when guest->sandbox_off, with nothing
+// of the parent's left to do. Closes every descriptor but stderr and sock, gives up what a worker
+// must not have, tells the broker it is ready, and serves until the broker goes away. null_fd: an
+// open /dev/null. Never returns.
 _Noreturn void worker_main(const struct guest_config *guest, int sock, int null_fd);

@@ -3,6 +3,7 @@
 // worker.c's.
 #include "broker/worker_process.h"
 
+#include "broker/sandbox.h"
 #include "broker/worker.h"
 
 #include <errno.h>
@@ -23,6 +24,8 @@ describe_end(char *out, size_t size, int status)
 {
     if (WIFSIGNALED(status))
         snprintf(out, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) == WORKER_ABORTED)
+        snprintf(out, size, "an abort, as by a failed assertion");
     else
         snprintf(out, size, "exit status %d", WEXITSTATUS(status));
 }
@@ -80,6 +83,15 @@ adopt(struct worker_process *w, int sock, const struct courier_events *events)
     return rc;
 }
 
+static pid_t
+fork_worker(const struct guest_config *guest, struct error *err)
+{
+    if (!guest->sandbox_off)
+        return sandbox_fork(err);
+    pid_t pid = fork();
+    return pid < 0 ? error_set(err, errno, "worker: cannot fork") : pid;
+}
+
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
                      int null_fd, const struct courier_events *events,
@@ -94,12 +106,11 @@ worker_process_start(struct worker_process *w, struct loop *loop, const struct g
                                  .ctx = ctx};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0)
         return error_set(err, errno, "worker: cannot make a socket pair");
-    pid_t pid = fork();
+    pid_t pid = fork_worker(guest, err);
     if (pid < 0) {
-        int why = errno;
         close(sv[0]);
         close(sv[1]);
-        return error_set(err, why, "worker: cannot fork");
+        return pid;
     }
     if (pid == 0)
         worker_main(guest, sv[1], null_fd);

@@ -129,9 +129,18 @@ on_frames(void *ctx, const struct frame *frames, size_t count)
 }
 
 static void
+take_caps(struct hub *hub)
+{
+    const struct link_caps *caps = link_caps_of(hub->link);
+    uint16_t mtu = hub->mtu < caps->mtu_max ? hub->mtu : caps->mtu_max;
+    stack_set_link(hub->stack, mtu, caps->csum_offload, caps->tso);
+}
+
+static void
 on_link_writable(void *ctx)
 {
     struct hub *hub = ctx;
+    take_caps(hub);
     stack_unblock(hub->stack);
 }
 
@@ -165,10 +174,8 @@ hub_attach_link(struct hub *hub, struct link *link)
         link_free(hub->link);
         stack_link_down(hub->stack);
     }
-    const struct link_caps *caps = link_caps_of(link);
     hub->link = link;
-    uint16_t mtu = hub->mtu < caps->mtu_max ? hub->mtu : caps->mtu_max;
-    stack_set_link(hub->stack, mtu, caps->csum_offload, caps->tso);
+    take_caps(hub);
 }
 
 void

@@ -72,6 +72,15 @@ set_max_connections(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_sandbox(struct settings *s, const char *value, struct error *err)
+{
+    s->guest.sandbox_off = strcmp(value, "off") == 0;
+    if (!s->guest.sandbox_off && strcmp(value, "on") != 0)
+        return error_set(err, 0, "--sandbox: '%s': unknown (accepted: on, off)", value);
+    return 0;
+}
+
+static int
 set_dry_run(struct settings *s, const char *value, struct error *err)
 {
     s->dry_run = true;
@@ -118,6 +127,7 @@ static const struct cli_option options[] = {
      "  message,fd=N\n"
      "  tap,ifname=NAME[,netns=NETNS]|fd=N\n"
      "  packet,ifname=NAME[,netns=NETNS]|fd=N\n"
+     "  vhost-user,path=PATH|fd=N[,server=on|off]\n"
      "  netns,path=/proc/PID/ns/net\n"
      "  hybrid,path=PATH\n"
      "  vsock,cid=N\n"
@@ -127,7 +137,7 @@ static const struct cli_option options[] = {
      "tap, packet or netns; without it tap, or packet where\n"
      "/dev/net/tun cannot be opened",
      COMMAND_RUN, set_link},
-    {"--link", NULL, "LINK", "stream (the default) or dgram", COMMAND_QEMU, set_link},
+    {"--link", NULL, "LINK", "stream (the default), dgram or vhost-user", COMMAND_QEMU, set_link},
     {"--nic", NULL, "MODEL", "NIC of the guest (virtio-net-pci); --nic help lists them",
      COMMAND_QEMU, set_nic},
     {"--name", NULL, "NAME", "name of the guest, for logs and host services (guest)", EVERY_COMMAND,
@@ -139,6 +149,10 @@ static const struct cli_option options[] = {
     {"--mtu", NULL, "BYTES", "largest IP packet, 576 to 65520 (1500)", EVERY_COMMAND, set_mtu},
     {"--max-connections", NULL, "N", "of the guest at once, 1 to 65536 (4096)", EVERY_COMMAND,
      set_max_connections},
+    {"--sandbox", NULL, "on|off",
+     "whether the process that reads what the guest sends is\n"
+     "locked up (on); off where the kernel forbids it",
+     EVERY_COMMAND, set_sandbox},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
     {"--verbose", "v", NULL, "log more (repeatable)", EVERY_COMMAND, set_verbose},

@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/qemu_netdev.h"
+#include "cli/qemu_vhost_user.h"
 #include "cli/signals.h"
 
 #include <errno.h>
@@ -83,27 +84,32 @@ format(const char *fmt, ...)
 // keep their slots and MACs.
 struct qemu_command {
     char **argv;
-    char *netdev, *device; // in argv
+    char *netdev, *device; // in argv; netdev may be NULL
 };
 
 static struct qemu_command
-make_command(char **argv, const char *nic_text, char *netdev)
+make_command(char **argv, const char *nic_text, char *netdev, const struct qemu_vhost *vhost)
 {
     struct nic nic = find_nic(nic_text);
     struct qemu_command c;
     size_t count = 0, model_len = strcspn(nic_text, ",");
     while (argv[count])
         count++;
-    c.argv = calloc(count + 7, sizeof(*c.argv));
+    c.argv = calloc(count + 7 + QEMU_VHOST_WORDS_MAX, sizeof(*c.argv));
     if (!c.argv)
         die_errno(ENOMEM, "command line");
     c.netdev = netdev;
-    c.device = format("%.*s,netdev=" NETDEV_ID "%s%s%s", (int)model_len, nic_text,
-                      *nic.options ? "," : "", nic.options, nic_text + model_len);
+    c.device = format("%.*s,netdev=" NETDEV_ID "%s%s%s%s", (int)model_len, nic_text,
+                      *nic.options ? "," : "", nic.options, vhost ? vhost->device_options : "",
+                      nic_text + model_len);
 
     memcpy(c.argv, argv, count * sizeof(*c.argv));
-    c.argv[count++] = (char *)"-netdev";
-    c.argv[count++] = c.netdev;
+    for (size_t i = 0; vhost && vhost->words[i]; i++)
+        c.argv[count++] = vhost->words[i];
+    if (netdev) {
+        c.argv[count++] = (char *)"-netdev";
+        c.argv[count++] = c.netdev;
+    }
     if (nic.controller) {
         c.argv[count++] = (char *)"-device";
         c.argv[count++] = (char *)nic.controller;
@@ -121,27 +127,44 @@ free_command(struct qemu_command *c)
     free(c->argv);
 }
 
+// QEMU's other side: a socket whose other end it inherits, or the vhost-user socket.
+struct other_side {
+    enum qemu_link kind;
+    int qemu_fd, link_fd; // -1: none
+    struct qemu_vhost vhost;
+};
+
 static int
-broker_main(const struct guest_config *guest, enum qemu_link link, int link_fd, int qemu_pidfd,
+broker_main(const struct guest_config *guest, const struct other_side *side, int qemu_pidfd,
             int status_fd)
 {
-    bool is_stream = link == QEMU_LINK_STREAM;
+    bool is_stream = side->kind == QEMU_LINK_STREAM;
+    bool is_vhost = side->kind == QEMU_LINK_VHOST_USER;
     struct broker_config config = {
         .guest = guest,
-        .link = {.kind = is_stream ? LINK_STREAM : LINK_MESSAGE,
+        .link = {.kind = is_vhost    ? LINK_VHOST_USER
+                         : is_stream ? LINK_STREAM
+                                     : LINK_MESSAGE,
                  .carrier = LINK_CARRIER_FD,
-                 .fd = link_fd},
-        .exit_on_link_down = true, // QEMU's end: closed by its exit, however that comes
+                 .server = is_vhost,
+                 .fd = side->link_fd},
+        // QEMU's end: closed by its exit, however that comes. A vhost-user link may come back.
+        .exit_on_link_down = !is_vhost,
         // ... which a stream tells, and a datagram socket does not.
         .guest_pidfd = is_stream ? NULL : &qemu_pidfd,
     };
-    return broker_process_run(&config, signals_stop_fd(), status_fd);
+    if (is_vhost)
+        snprintf(config.link.path, sizeof(config.link.path), "%s", side->vhost.path);
+    int rc = broker_process_run(&config, signals_stop_fd(), status_fd);
+    if (is_vhost)
+        qemu_vhost_remove_dir(&side->vhost);
+    return rc;
 }
 
 // Starts the broker as nobody's child (QEMU would not know what to do with one) and waits until it
 // is ready. Gives the descriptor that ends when the broker has ended.
 static int
-start_broker(const struct guest_config *guest, enum qemu_link link, int qemu_fd, int link_fd)
+start_broker(const struct guest_config *guest, const struct other_side *side)
 {
     int status[2];
     struct error err;
@@ -155,15 +178,17 @@ start_broker(const struct guest_config *guest, enum qemu_link link, int qemu_fd,
     if (pid < 0)
         die_errno(errno, "fork");
     if (pid == 0) {
-        close(qemu_fd);
+        if (side->qemu_fd >= 0)
+            close(side->qemu_fd);
         close(status[0]);
         pid = fork();
         if (pid != 0)
             _exit(pid < 0 ? EXIT_FAILED : EXIT_SUCCESS);
-        exit(broker_main(guest, link, link_fd, pidfd, status[1]));
+        exit(broker_main(guest, side, pidfd, status[1]));
     }
     close(pidfd);
-    close(link_fd);
+    if (side->link_fd >= 0)
+        close(side->link_fd);
     close(status[1]);
     waitpid(pid, NULL, 0);
     if (broker_process_await(status[0], &err) < 0)
@@ -171,28 +196,51 @@ start_broker(const struct guest_config *guest, enum qemu_link link, int qemu_fd,
     return status[0];
 }
 
+// Gives the -netdev for what was opened; NULL where the words of side->vhost have it.
+static char *
+open_side(struct other_side *side, char **argv)
+{
+    int fds[2];
+    if (side->kind == QEMU_LINK_VHOST_USER) {
+        int rc = qemu_vhost_prepare(&side->vhost, argv, NETDEV_ID);
+        if (rc < 0)
+            die_errno(-rc, "vhost-user: memory size of QEMU's -m, or a directory for the socket");
+        return NULL;
+    }
+    enum qemu_age age = qemu_ask_age(argv[0]);
+    int type = side->kind == QEMU_LINK_STREAM ? SOCK_STREAM : SOCK_DGRAM;
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
+        die_errno(errno, "socketpair");
+    side->qemu_fd = fds[0];
+    side->link_fd = fds[1];
+    char *netdev = qemu_netdev(side->kind, age, NETDEV_ID, fds[0]);
+    if (!netdev)
+        die_errno(ENOMEM, "command line");
+    return netdev;
+}
+
 static int
 start_qemu(const struct guest_config *guest, enum qemu_link link, const char *nic, char **argv)
 {
-    int fds[2];
+    struct other_side side = {.kind = link, .qemu_fd = -1, .link_fd = -1};
     char end;
 
-    enum qemu_age age = qemu_ask_age(argv[0]);
-    int type = link == QEMU_LINK_STREAM ? SOCK_STREAM : SOCK_DGRAM;
-    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
-        die_errno(errno, "socketpair");
-    int status_fd = start_broker(guest, link, fds[0], fds[1]);
-    char *netdev = qemu_netdev(link, age, NETDEV_ID, fds[0]);
-    if (!netdev)
-        die_errno(ENOMEM, "command line");
-    struct qemu_command c = make_command(argv, nic, netdev);
-    fcntl(fds[0], F_SETFD, 0);
+    char *netdev = open_side(&side, argv);
+    int status_fd = start_broker(guest, &side);
+    struct qemu_command c =
+        make_command(argv, nic, netdev, link == QEMU_LINK_VHOST_USER ? &side.vhost : NULL);
+    if (side.qemu_fd >= 0)
+        fcntl(side.qemu_fd, F_SETFD, 0);
     execvp(c.argv[0], c.argv);
 
     int status = exec_failure_status(errno);
     log_error("%s: %s", argv[0], strerror(errno));
     free_command(&c);
-    close(fds[0]);
+    qemu_vhost_free_words(&side.vhost);
+    if (side.qemu_fd >= 0)
+        close(side.qemu_fd);
+    if (link == QEMU_LINK_VHOST_USER)
+        return status; // the broker sees our end, and has more to clean up than it has us to wait
     while (read(status_fd, &end, 1) > 0) // the broker cleans up
         ;
     return status;
@@ -205,7 +253,9 @@ find_link(const char *text)
         return QEMU_LINK_STREAM;
     if (strcmp(text, "dgram") == 0)
         return QEMU_LINK_DGRAM;
-    die_usage("qemu: link '%s': unknown (accepted: stream, dgram)", text);
+    if (strcmp(text, "vhost-user") == 0)
+        return QEMU_LINK_VHOST_USER;
+    die_usage("qemu: link '%s': unknown (accepted: stream, dgram, vhost-user)", text);
 }
 
 static int
@@ -223,6 +273,10 @@ qemu_main(const struct command *self, char **argv)
     if (*nic == '\0' || *nic == ',')
         die_usage("qemu: --nic '%s': no model (accepted: see --nic help)", nic);
     enum qemu_link link = find_link(s.link);
+    if (link == QEMU_LINK_VHOST_USER && strncmp(nic, "virtio-", 7) != 0)
+        die_usage("qemu: --nic '%s': not with --link vhost-user (accepted: virtio-net-pci and "
+                  "other virtio NICs)",
+                  nic);
     if (!*qemu)
         die_usage("qemu: no program given (accepted: options, then qemu-system-... and its "
                   "arguments)");

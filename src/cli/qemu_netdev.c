@@ -47,11 +47,14 @@ read_answer(int fd, char *out, size_t out_size)
 }
 
 _Noreturn static void
-be_asked(const char *program, int out)
+be_asked(const char *program, const char *const *words, int out)
 {
+    const char *argv[4] = {program};
+    for (size_t i = 0; i < 2 && words[i]; i++)
+        argv[i + 1] = words[i];
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(null_fd, 2) == 2 && dup2(out, 1) == 1)
-        execlp(program, program, "-netdev", "help", (char *)NULL);
+        execvp(program, (char *const *)argv);
     _exit(127); // said by who executes it in earnest
 }
 
@@ -68,26 +71,33 @@ has_line(const char *text, const char *line)
     return false;
 }
 
-enum qemu_age
-qemu_ask_age(const char *program)
+void
+qemu_ask(const char *program, const char *const *words, char *answer, size_t answer_size)
 {
-    char answer[ANSWER_BYTES];
     int out[2];
+    answer[0] = '\0';
     if (pipe2(out, O_CLOEXEC) < 0)
-        return QEMU_NEW;
+        return;
     pid_t pid = fork();
     if (pid == 0)
-        be_asked(program, out[1]);
+        be_asked(program, words, out[1]);
     close(out[1]);
-    answer[0] = '\0';
     if (pid > 0)
-        read_answer(out[0], answer, sizeof(answer));
+        read_answer(out[0], answer, answer_size);
     close(out[0]);
     if (pid > 0) {
         kill(pid, SIGKILL); // it has said all that we read
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
     }
+}
+
+enum qemu_age
+qemu_ask_age(const char *program)
+{
+    static const char *const words[] = {"-netdev", "help", NULL};
+    char answer[ANSWER_BYTES];
+    qemu_ask(program, words, answer, sizeof(answer));
     return has_line(answer, "socket") && !has_line(answer, "stream") ? QEMU_OLD : QEMU_NEW;
 }
 

@@ -207,6 +207,9 @@ vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd)
     case LINK_MESSAGE:
         link = link_new_message(v->loop, fd, events, v->hub);
         break;
+    case LINK_VHOST_USER:
+        link = link_new_vhost_user(v->loop, fd, events, v->hub);
+        break;
     case LINK_NETNS:
     case LINK_HYBRID:
     case LINK_VSOCK:

@@ -116,6 +116,8 @@ link_free(struct link *link)
     if (!link->broken)
         loop_remove(link->loop, &link->io);
     loop_timer_free(link->loop, link->down_timer);
+    if (link->ops->stop)
+        link->ops->stop(link);
     close(link->io.fd);
     // One of its functions may be on the stack, reading what it reads into.
     loop_defer(link->loop, link->ops->free, link);

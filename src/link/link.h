@@ -19,7 +19,8 @@ struct link_events {
     // A batch from the guest. Frames and bytes are valid during the call. The receiver answers by
     // link_send() from within or at the end of the turn.
     void (*on_frames)(void *ctx, const struct frame *frames, size_t count);
-    // link_send() gave false before and has room now. Never from within link_send or link_flush.
+    // link_send() gave false before and has room now, or link_caps_of() changed. Never from within
+    // link_send or link_flush.
     void (*on_writable)(void *ctx);
     // The link is broken or its peer left; `why` is one line for the log. The receiver calls
     // link_free (allowed from within). Called once, and never from within link_send or link_flush.
@@ -49,6 +50,11 @@ struct link *link_new_tap(struct loop *loop, int fd, const struct link_events *e
 // (and whatever it needs) by itself; ignores its own outgoing frames.
 struct link *
 link_new_packet(struct loop *loop, int fd, const struct link_events *events, void *ctx);
+// vhost-user: a connected Unix stream socket whose other end is the front-end (QEMU, DPDK). Memory
+// and notifications come over it. caps are none until the guest's driver has negotiated; each
+// change of them is told by on_writable.
+struct link *
+link_new_vhost_user(struct loop *loop, int fd, const struct link_events *events, void *ctx);
 
 // stream, message: the guest leaves its checksums to us (libkrun's offload features, whose frames
 // carry no virtio_net_hdr to tell which): they are not verified.

@@ -7,6 +7,7 @@
 struct link_ops {
     bool (*send)(struct link *link, const struct frame *frame);
     void (*flush)(struct link *link);
+    void (*stop)(struct link *link); // at link_free: leaves the loop; NULL: has no more than io
     // What the kind allocated, and the link itself. The fd is closed by then; runs after the turn.
     void (*free)(void *link);
 };

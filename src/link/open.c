@@ -65,6 +65,15 @@ given_stream(int fd, struct error *err)
 }
 
 static int
+given_vhost_user(int fd, struct error *err)
+{
+    int rc = take_fd(fd, err);
+    if (rc >= 0 && !is_socket(fd, AF_UNIX, SOCK_STREAM))
+        return error_set(err, 0, "fd %d: not a Unix stream socket", fd);
+    return rc;
+}
+
+static int
 given_tap(int fd, struct error *err)
 {
     struct ifreq ifr;
@@ -196,6 +205,8 @@ int
 link_connect(const struct link_spec *spec, bool *pending, struct error *err)
 {
     *pending = false;
+    if (spec->fd >= 0 && spec->kind == LINK_VHOST_USER)
+        return given_vhost_user(spec->fd, err);
     if (spec->fd >= 0)
         return spec->kind == LINK_MESSAGE ? given_message(spec->fd, err)
                                           : given_stream(spec->fd, err);

@@ -21,13 +21,13 @@ const char *link_address_name(const struct link_address *a, char out[LINK_ADDRES
 int link_resolve(const struct link_address *a, int type, int flags, struct addrinfo **out,
                  struct error *err);
 
-// stream and seqpacket client: one non-blocking connect attempt. An fd, or -errno with err filled.
-// For addr= the connect may still be under way: *pending is then set, the fd becomes writable when
-// it is decided, and SO_ERROR tells (names are resolved here, which may block: numeric addresses do
-// not).
+// stream, seqpacket and vhost-user client: one non-blocking connect attempt. An fd, or -errno with
+// err filled. For addr= the connect may still be under way: *pending is then set, the fd becomes
+// writable when it is decided, and SO_ERROR tells (names are resolved here, which may block:
+// numeric addresses do not).
 int link_connect(const struct link_spec *spec, bool *pending, struct error *err);
-// stream and seqpacket server: listens on the Unix path (base/unix_listener.h) or on the TCP
-// address. 0 or -errno; undone by unix_listener_close, for TCP too (path is then "").
+// stream, seqpacket and vhost-user server: listens on the Unix path (base/unix_listener.h) or on
+// the TCP address. 0 or -errno; undone by unix_listener_close, for TCP too (path is then "").
 int link_listen(const struct link_spec *spec, struct unix_listener *out, struct error *err);
 // tap by name (created if missing, in spec->netns if given), or the fd given.
 int link_open_tap(const struct link_spec *spec, struct error *err);

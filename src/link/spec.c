@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KINDS "stream, message, tap, packet, netns, hybrid, vsock"
+#define KINDS "stream, message, tap, packet, netns, hybrid, vsock, vhost-user"
 
 enum key {
     KEY_PATH,
@@ -67,6 +67,8 @@ static const struct kind_row kinds[] = {
      "offload=on|off"},
     {"hybrid", LINK_HYBRID, BIT(KEY_PATH), BIT(KEY_PATH), "path=PATH"},
     {"vsock", LINK_VSOCK, BIT(KEY_CID), BIT(KEY_CID), "cid=N"},
+    {"vhost-user", LINK_VHOST_USER, BIT(KEY_PATH) | BIT(KEY_FD) | BIT(KEY_SERVER),
+     BIT(KEY_PATH) | BIT(KEY_FD), "path=PATH | fd=N, server=on|off"},
 };
 
 // Options that mean nothing beside another one.
@@ -77,8 +79,6 @@ static const struct {
     {KEY_PEER, KEY_SEQPACKET}, {KEY_SERVER, KEY_UDP},
 };
 
-static const char *const planned[] = {"vhost-user"};
-
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct kind_row *
@@ -87,12 +87,6 @@ find_kind(const char *name, struct error *err)
     for (size_t i = 0; i < COUNT(kinds); i++) {
         if (strcmp(kinds[i].name, name) == 0)
             return &kinds[i];
-    }
-    for (size_t i = 0; i < COUNT(planned); i++) {
-        if (strcmp(planned[i], name) == 0) {
-            error_set(err, 0, "link kind '%s': not in this version (accepted: " KINDS ")", name);
-            return NULL;
-        }
     }
     error_set(err, 0, "unknown link kind '%.64s' (accepted: " KINDS ")", name);
     return NULL;
@@ -388,6 +382,7 @@ link_kind_is_frames(enum link_kind kind)
     case LINK_TAP:
     case LINK_PACKET:
     case LINK_MESSAGE:
+    case LINK_VHOST_USER:
         return true;
     case LINK_NETNS:
     case LINK_HYBRID:

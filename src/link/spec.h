@@ -16,8 +16,9 @@ enum link_kind {
     LINK_NETNS,  // netns,path=/proc/PID/ns/net
     // message,path=P[,peer=P2] | udp=H:P,peer=H:P | seqpacket=P[,server=on|off] | fd=N
     LINK_MESSAGE,
-    LINK_HYBRID, // hybrid,path=P
-    LINK_VSOCK,  // vsock,cid=N
+    LINK_HYBRID,     // hybrid,path=P
+    LINK_VSOCK,      // vsock,cid=N
+    LINK_VHOST_USER, // vhost-user,path=P|fd=N[,server=on|off]
 };
 
 // What carries the messages of a message link.
@@ -41,8 +42,8 @@ struct link_spec {
     char ifname[16];          // tap, packet
     char netns[108];          // tap, packet: a path, or a name below /run/netns turned into a path
     int fd;                   // inherited descriptor, -1 when not given
-    bool server;              // stream, seqpacket: listen (default off: connect, retry for ever)
-    bool offload;             // stream, message: the guest leaves its checksums to us
+    bool server;  // stream, seqpacket, vhost-user: listen (default off: connect, retry for ever)
+    bool offload; // stream, message: the guest leaves its checksums to us
     enum link_carrier carrier;
     char peer_path[108];           // message path=: the peer; "": whoever sends first
     struct link_address peer_addr; // message udp=

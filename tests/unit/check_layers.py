@@ -34,6 +34,7 @@ HEADERS = [
     (r"sys/epoll\.h", ["loop/"], "only loop/ sees epoll"),
     (r"libxml2?/.*", ["config/domain_xml.c"], "only config/domain_xml.c sees libxml2"),
     (r"jansson.*", ["control/"], "only control/ sees jansson"),
+    (r"seccomp\.h", ["broker/sandbox_seccomp.c"], "only broker/sandbox_seccomp.c sees libseccomp"),
     (r"nettle/.*", ["host/http_upgrade.c"], "only host/http_upgrade.c sees nettle"),
 ]
 

@@ -140,8 +140,8 @@ TEST(values_are_checked)
         m.why = bad_why[i];
         assert_false(accepted(&m, 0, &by_worker));
     }
-    static const uint32_t bad_kind[] = {LINK_NETNS,     LINK_HYBRID, LINK_VSOCK,
-                                        LINK_VSOCK + 1, 99,          UINT32_MAX};
+    static const uint32_t bad_kind[] = {LINK_NETNS,          LINK_HYBRID, LINK_VSOCK,
+                                        LINK_VHOST_USER + 1, 99,          UINT32_MAX};
     for (size_t i = 0; i < COUNT(bad_kind); i++) {
         m = broker_says[2];
         m.link_kind = bad_kind[i];

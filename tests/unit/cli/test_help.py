@@ -72,10 +72,10 @@ def same_nics(program, page):
 
 def same_links(program, page):
     text = output(program, "serve", "--help")
-    kinds = "stream|message|tap|packet|netns|hybrid|vsock"
+    kinds = "stream|message|tap|packet|netns|hybrid|vsock|vhost-user"
     told = set(re.findall(rf"^ {{20,}}((?:{kinds}),\S+)$", text, re.MULTILINE))
     shown = {plain(line) for line in section(page, "LINKS").splitlines() if line.startswith("*")}
-    assert told == shown and len(told) == 10, (told, shown)
+    assert told == shown and len(told) == 11, (told, shown)
 
 
 def unknown_options_name_all(program, page):

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define KINDS  "stream, message, tap, packet, netns, hybrid, vsock"
+#define KINDS  "stream, message, tap, packet, netns, hybrid, vsock, vhost-user"
 #define STREAM "path=PATH | addr=HOST:PORT | fd=N, server=on|off, offload=on|off"
 #define MESSAGE                                                                                    \
     "path=PATH | udp=HOST:PORT | seqpacket=PATH | fd=N, peer=PATH or HOST:PORT, server=on|off, "   \
@@ -148,6 +148,7 @@ TEST(kinds_of_frames)
     assert_true(link_kind_is_frames(LINK_TAP));
     assert_true(link_kind_is_frames(LINK_PACKET));
     assert_true(link_kind_is_frames(LINK_MESSAGE));
+    assert_true(link_kind_is_frames(LINK_VHOST_USER));
     assert_false(link_kind_is_frames(LINK_NETNS));
     assert_false(link_kind_is_frames(LINK_HYBRID));
     assert_false(link_kind_is_frames(LINK_VSOCK));
@@ -161,7 +162,8 @@ TEST(errors_name_what_is_wrong_and_what_is_accepted)
         {"", "link '': begins with no kind (accepted: " KINDS ")"},
         {"path=/x", "link 'path=/x': begins with no kind (accepted: " KINDS ")"},
         {"foo", "unknown link kind 'foo' (accepted: " KINDS ")"},
-        {"vhost-user,path=/x", "link kind 'vhost-user': not in this version (accepted: " KINDS ")"},
+        {"vhost-user,addr=h:1",
+         "link vhost-user: unknown option 'addr' (accepted: path=PATH | fd=N, server=on|off)"},
         {"stream", "link stream: not said where (accepted: " STREAM ")"},
         {"stream,path=/x,fd=3",
          "link stream: only one of these can be given (accepted: " STREAM ")"},

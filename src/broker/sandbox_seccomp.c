@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The system calls of a worker: all that it needs once it serves, and no other. It is loaded when
+// everything of the worker's own is made and before it is given a link; the rest of the sandbox is
+// sandbox_namespaces.c's.
+//
+// It gives up: opening, making or connecting anything; processes and threads; memory that can be
+// executed; most of ioctl, fcntl and the socket options, of which each that is used has its line.
+// Another call, or one for another architecture, ends the process at once by SIGSYS, which the
+// broker logs; an errno would leave an attacker in charge of it. What the filter cannot see is
+// behind pointers: with a datagram socket it has been given, the worker could address other peers.
+//
+// Those that move bytes have no conditions on purpose: the kernel passes such calls by a bitmap,
+// without running the filter.
+#include "broker/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define CONDITIONS_MAX 3
+
+struct rule {
+    const char *name;
+    int call;
+    unsigned conditions;
+    struct scmp_arg_cmp condition[CONDITIONS_MAX];
+};
+
+// int arguments: the upper half of the register means nothing.
+#define IS(arg, value)   SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)(value))
+#define LACKS(arg, bits) SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, (bits), 0)
+
+#define CALL(call)                                                                                 \
+    {                                                                                              \
+#call, SCMP_SYS(call), 0,                                                                  \
+        {                                                                                          \
+            {                                                                                      \
+                0                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }
+#define IOCTL(request)                                                                             \
+    {                                                                                              \
+        "ioctl " #request, SCMP_SYS(ioctl), 1,                                                     \
+        {                                                                                          \
+            IS(1, request)                                                                         \
+        }                                                                                          \
+    }
+#define FCNTL(command)                                                                             \
+    {                                                                                              \
+        "fcntl " #command, SCMP_SYS(fcntl), 1,                                                     \
+        {                                                                                          \
+            IS(1, command)                                                                         \
+        }                                                                                          \
+    }
+#define SETSOCKOPT(level, option)                                                                  \
+    {                                                                                              \
+        "setsockopt " #option, SCMP_SYS(setsockopt), 2,                                            \
+        {                                                                                          \
+            IS(1, level), IS(2, option)                                                            \
+        }                                                                                          \
+    }
+#define GETSOCKOPT(option)                                                                         \
+    {                                                                                              \
+        "getsockopt " #option, SCMP_SYS(getsockopt), 2,                                            \
+        {                                                                                          \
+            IS(1, SOL_SOCKET), IS(2, option)                                                       \
+        }                                                                                          \
+    }
+
+static const struct rule rules[] = {
+// The loop.
+#ifdef __NR_epoll_wait
+    CALL(epoll_wait),
+#else
+    CALL(epoll_pwait),
+#endif
+    CALL(epoll_ctl),
+    {"clock_gettime", SCMP_SYS(clock_gettime), 1, {IS(0, CLOCK_MONOTONIC)}}, // where no vdso can
+    // Bytes, and what ends them.
+    CALL(read),
+    CALL(write), // logs too
+    CALL(readv),
+    CALL(writev),
+    CALL(recvfrom),
+    CALL(sendto),
+    CALL(recvmsg), // from the broker: with descriptors
+    CALL(sendmsg),
+    CALL(recvmmsg),
+    CALL(sendmmsg),
+    CALL(shutdown),
+    CALL(close),
+    // Memory: malloc, and the rings.
+    {"mmap", SCMP_SYS(mmap), 1, {LACKS(2, PROT_EXEC)}},
+    CALL(munmap),
+    CALL(brk),
+    {"mremap", SCMP_SYS(mremap), 1, {IS(3, MREMAP_MAYMOVE)}},
+    {"madvise DONTNEED", SCMP_SYS(madvise), 1, {IS(2, MADV_DONTNEED)}},
+    // Links: what kind of socket it is, how much it takes, whether its interface is there.
+    FCNTL(F_GETFL),
+    FCNTL(F_SETFL),
+    CALL(getsockname),
+    CALL(getpeername),
+    GETSOCKOPT(SO_ERROR),
+    GETSOCKOPT(SO_TYPE),
+    GETSOCKOPT(SO_SNDBUF),
+    GETSOCKOPT(SO_RCVBUF),
+    SETSOCKOPT(SOL_SOCKET, SO_SNDBUF),
+    SETSOCKOPT(SOL_SOCKET, SO_RCVBUF),
+    SETSOCKOPT(SOL_SOCKET, SO_SNDBUFFORCE),
+    SETSOCKOPT(SOL_SOCKET, SO_RCVBUFFORCE),
+    SETSOCKOPT(SOL_PACKET, PACKET_VNET_HDR),
+    SETSOCKOPT(SOL_PACKET, PACKET_IGNORE_OUTGOING),
+    SETSOCKOPT(SOL_PACKET, PACKET_AUXDATA),
+    SETSOCKOPT(IPPROTO_TCP, TCP_NODELAY),
+    IOCTL(SIOCGIFNAME),
+    IOCTL(SIOCGIFFLAGS),
+    IOCTL(SIOCGIFMTU),
+    IOCTL(TUNSETVNETHDRSZ),
+    IOCTL(TUNSETOFFLOAD),
+    // Socket links: accepted sockets, spliced through pipes.
+    {"accept4", SCMP_SYS(accept4), 1, {IS(3, SOCK_CLOEXEC | SOCK_NONBLOCK)}},
+    {"pipe2", SCMP_SYS(pipe2), 1, {IS(1, O_CLOEXEC | O_NONBLOCK)}},
+    FCNTL(F_SETPIPE_SZ),
+    CALL(splice),
+    GETSOCKOPT(SO_PROTOCOL),
+    SETSOCKOPT(SOL_SOCKET, SO_LINGER),
+    IOCTL(SIOCOUTQ),
+    // vhost-user: what a descriptor of memory is, and the SIGBUS of a file that was shortened.
+    CALL(fstat),
+    {"newfstatat", SCMP_SYS(newfstatat), 1, {IS(3, AT_EMPTY_PATH)}},
+    {"rt_sigaction SIGBUS", SCMP_SYS(rt_sigaction), 1, {IS(0, SIGBUS)}},
+    CALL(rt_sigreturn),
+    // The end: in order, or by abort(3), which signals pid 1, ourselves.
+    CALL(exit_group),
+    CALL(rt_sigprocmask),
+    CALL(getpid),
+    CALL(gettid),
+    {"tgkill SIGABRT", SCMP_SYS(tgkill), 3, {IS(0, 1), IS(1, 1), IS(2, SIGABRT)}},
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED
+#endif
+#endif
+#ifdef SANITIZED // the run-time's own, in test builds alone
+    CALL(madvise),
+    CALL(sigaltstack),
+    CALL(rt_sigaction),
+    CALL(futex),
+    CALL(sched_yield),
+#endif
+};
+
+#define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
+
+const char *
+sandbox_rule_name(size_t index)
+{
+    return index < RULE_COUNT ? rules[index].name : NULL;
+}
+
+int
+sandbox_filter_without(size_t without, struct error *err)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (!filter)
+        return error_set(err, ENOMEM, "system call filter");
+    // The caller has set no_new_privs; and a tree is shorter to walk than a list.
+    int rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
+    if (rc == 0)
+        rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    const char *step = "system call filter";
+    for (size_t i = 0; rc == 0 && i < RULE_COUNT; i++) {
+        if (i == without)
+            continue;
+        const struct rule *r = &rules[i];
+        rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, r->call, r->conditions, r->condition);
+        if (rc < 0)
+            step = r->name;
+    }
+    if (rc == 0)
+        rc = seccomp_load(filter);
+    if (rc < 0)
+        error_set(err, -rc,
+                  "%s (seccomp: the kernel forbids it here; see docs/security.md, or "
+                  "--sandbox=off)",
+                  step);
+    seccomp_release(filter);
+    return rc;
+}
+
+int
+sandbox_filter(struct error *err)
+{
+    return sandbox_filter_without(SIZE_MAX, err);
+}

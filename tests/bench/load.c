@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The guest's side of the benchmark: makes one kind of load on one target and prints one line of
+// JSON. Static and small, since it runs in an initramfs, too. When to look at whose CPU time is
+// left to the driver, bench.py; what answers is service.c.
+//   load TARGET send|receive CONNECTIONS WARM_MS RUN_MS   bytes each way, in the run after the
+//   warm-up load TARGET trip BYTES RUN_MS                         echoed round trips, one after
+//   another load TARGET connect RUN_MS MOST                       connect, echo a byte, close, and
+//   again load TARGET first WITHIN_MS                           when the first connection was
+//   answered load TARGET idle COUNT                                holds connections until stdin
+//   ends load - spin                                           a fixed piece of work: the machine's
+//   noise
+// TARGET: tcp:ADDRESS:PORT, unix:PATH, or the path of a character device.
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK             (256 * 1024)
+#define CHUNKS_PER_TURN   8
+#define CONNECTIONS_MAX   1024
+#define TRIPS_MAX         (1 << 20)
+#define TRIP_BYTES_MAX    65536
+#define PATIENCE_S        5
+#define FIRST_PATIENCE_MS 3 // a SYN that nobody was there for is not sent again before a second
+#define SPINS             20000000u
+
+struct connection {
+    int fd;
+    uint64_t bytes; // within the run
+};
+
+static struct connection connections[CONNECTIONS_MAX];
+static uint32_t trips_ns[TRIPS_MAX];
+static char buffer[CHUNK];
+
+static int64_t
+now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+_Noreturn static void
+fail(const char *what)
+{
+    printf("{\"error\": \"%s: %s\"}\n", what, strerror(errno));
+    exit(1);
+}
+
+static unsigned
+number(const char *text)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    if (end == text || *end != '\0' || n > 1000000000) {
+        errno = EINVAL;
+        fail(text);
+    }
+    return (unsigned)n;
+}
+
+// A socket for the target and where it is to connect to; -1: the target is a device.
+static int
+make_socket(const char *target, struct sockaddr_storage *addr, socklen_t *len)
+{
+    memset(addr, 0, sizeof(*addr));
+    if (strncmp(target, "unix:", 5) == 0) {
+        struct sockaddr_un *un = (struct sockaddr_un *)addr;
+        un->sun_family = AF_UNIX;
+        snprintf(un->sun_path, sizeof(un->sun_path), "%s", target + 5);
+        *len = sizeof(*un);
+        return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    }
+    if (strncmp(target, "tcp:", 4) != 0)
+        return -1;
+    struct sockaddr_in *in = (struct sockaddr_in *)addr;
+    char host[64];
+    snprintf(host, sizeof(host), "%s", target + 4);
+    char *colon = strchr(host, ':');
+    if (!colon)
+        fail(target);
+    *colon = '\0';
+    in->sin_family = AF_INET;
+    in->sin_port = htons((uint16_t)number(colon + 1));
+    if (inet_pton(AF_INET, host, &in->sin_addr) != 1)
+        fail(target);
+    *len = sizeof(*in);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int one = 1;
+    if (fd >= 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return fd;
+}
+
+// Connected and blocking, or -1 with errno.
+static int
+open_target(const char *target)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int fd = make_socket(target, &addr, &len);
+    if (fd < 0)
+        return target[0] == '/' ? open(target, O_RDWR | O_CLOEXEC) : -1;
+    struct timeval patience = {.tv_sec = PATIENCE_S};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if (connect(fd, (struct sockaddr *)&addr, len) == 0)
+        return fd;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
+}
+
+static uint64_t
+move_some(int fd, bool sends)
+{
+    uint64_t total = 0;
+    for (int i = 0; i < CHUNKS_PER_TURN; i++) {
+        ssize_t n = sends ? write(fd, buffer, sizeof(buffer)) : read(fd, buffer, sizeof(buffer));
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            break;
+        if (n <= 0) {
+            errno = n == 0 ? ECONNRESET : errno;
+            fail(sends ? "send" : "receive");
+        }
+        total += (uint64_t)n;
+        if ((size_t)n < sizeof(buffer))
+            break;
+    }
+    return total;
+}
+
+static void
+report_bulk(unsigned count, double seconds)
+{
+    uint64_t total = 0, least = UINT64_MAX, most = 0;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t bytes = connections[i].bytes;
+        total += bytes;
+        least = bytes < least ? bytes : least;
+        most = bytes > most ? bytes : most;
+    }
+    printf("{\"bytes\": %llu, \"seconds\": %.6f, \"least\": %llu, \"most\": %llu}\n",
+           (unsigned long long)total, seconds, (unsigned long long)least, (unsigned long long)most);
+}
+
+static void
+bulk(const char *target, bool sends, unsigned count, unsigned warm_ms, unsigned run_ms)
+{
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    for (unsigned i = 0; i < count; i++) {
+        int fd = open_target(target);
+        if (fd < 0)
+            fail(target);
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        connections[i].fd = fd;
+        struct epoll_event e = {.events = sends ? EPOLLOUT : EPOLLIN, .data.u32 = i};
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0)
+            fail("epoll");
+    }
+    int64_t began = now_ns() + warm_ms * INT64_C(1000000), ends = began + run_ms * INT64_C(1000000);
+    int64_t now;
+    while ((now = now_ns()) < ends) {
+        struct epoll_event events[64];
+        int n = epoll_wait(epoll, events, 64, 100);
+        for (int i = 0; i < n; i++) {
+            struct connection *c = &connections[events[i].data.u32];
+            uint64_t bytes = move_some(c->fd, sends);
+            c->bytes += now >= began ? bytes : 0;
+        }
+    }
+    report_bulk(count, (double)(now - began) / 1e9);
+}
+
+static bool
+exchange(int fd, size_t size)
+{
+    if (write(fd, buffer, size) != (ssize_t)size)
+        return false;
+    for (size_t got = 0; got < size;) {
+        ssize_t n = read(fd, buffer, size - got);
+        if (n <= 0)
+            return false;
+        got += (size_t)n;
+    }
+    return true;
+}
+
+static int
+compare_u32(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void
+report_trips(size_t count, int64_t took_ns)
+{
+    qsort(trips_ns, count, sizeof(trips_ns[0]), compare_u32);
+    printf("{\"count\": %zu, \"seconds\": %.6f, \"p50_us\": %.2f, \"p99_us\": %.2f}\n", count,
+           (double)took_ns / 1e9, trips_ns[count / 2] / 1e3, trips_ns[count * 99 / 100] / 1e3);
+}
+
+static void
+trips(const char *target, unsigned size, unsigned run_ms)
+{
+    int fd = open_target(target);
+    if (fd < 0 || size == 0 || size > TRIP_BYTES_MAX)
+        fail(target);
+    for (int i = 0; i < 20; i++)
+        if (!exchange(fd, size))
+            fail("trip");
+    int64_t began = now_ns(), last = began;
+    size_t count = 0;
+    while (count < TRIPS_MAX && last - began < run_ms * INT64_C(1000000)) {
+        if (!exchange(fd, size))
+            fail("trip");
+        int64_t now = now_ns();
+        trips_ns[count++] = (uint32_t)(now - last);
+        last = now;
+    }
+    report_trips(count, last - began);
+}
+
+static void
+connect_again_and_again(const char *target, unsigned run_ms, unsigned most)
+{
+    int64_t began = now_ns(), last = began;
+    size_t count = 0;
+    while (count < most && count < TRIPS_MAX && last - began < run_ms * INT64_C(1000000)) {
+        int fd = open_target(target);
+        if (fd < 0 || !exchange(fd, 1))
+            fail("connect");
+        close(fd);
+        int64_t now = now_ns();
+        trips_ns[count++] = (uint32_t)(now - last);
+        last = now;
+    }
+    if (count == 0)
+        fail("connect");
+    report_trips(count, last - began);
+}
+
+static bool
+answers(const char *target)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int fd = make_socket(target, &addr, &len);
+    if (fd < 0)
+        fail(target);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    bool ok = connect(fd, (struct sockaddr *)&addr, len) == 0 ||
+              (errno == EINPROGRESS && poll(&p, 1, FIRST_PATIENCE_MS) == 1);
+    p.events = POLLIN;
+    ok = ok && write(fd, "1", 1) == 1 && poll(&p, 1, 10 * FIRST_PATIENCE_MS) == 1 &&
+         read(fd, buffer, 1) == 1;
+    close(fd);
+    return ok;
+}
+
+static void
+first(const char *target, unsigned within_ms)
+{
+    int64_t ends = now_ns() + within_ms * INT64_C(1000000);
+    while (!answers(target)) {
+        if (now_ns() > ends) {
+            errno = ETIMEDOUT;
+            fail(target);
+        }
+        usleep(100);
+    }
+    printf("{\"answered_ns\": %lld}\n", (long long)now_ns());
+}
+
+static void
+idle(const char *target, unsigned count)
+{
+    unsigned failed = 0;
+    for (unsigned i = 0; i < count; i++) {
+        int fd = open_target(target); // the process's end closes it
+        if (fd >= 0)
+            continue;
+        if (++failed > 100)
+            fail(target);
+        usleep(10000);
+        i--;
+    }
+    printf("{\"count\": %u, \"failed\": %u}\n", count, failed);
+    fflush(stdout);
+    while (read(0, buffer, sizeof(buffer)) > 0)
+        continue;
+}
+
+static void
+spin(void)
+{
+    int64_t began = now_ns();
+    uint64_t x = 88172645463325252u;
+    for (unsigned i = 0; i < SPINS; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+    }
+    printf("{\"ms\": %.4f, \"word\": %u}\n", (double)(now_ns() - began) / 1e6, (unsigned)x);
+}
+
+int
+main(int argc, char **argv)
+{
+    const char *mode = argc > 2 ? argv[2] : "";
+    signal(SIGPIPE, SIG_IGN);
+    if (argc == 6 && (strcmp(mode, "send") == 0 || strcmp(mode, "receive") == 0)) {
+        unsigned count = number(argv[3]);
+        count = count < CONNECTIONS_MAX ? count : CONNECTIONS_MAX;
+        bulk(argv[1], mode[0] == 's', count, number(argv[4]), number(argv[5]));
+    } else if (argc == 5 && strcmp(mode, "trip") == 0) {
+        trips(argv[1], number(argv[3]), number(argv[4]));
+    } else if (argc == 5 && strcmp(mode, "connect") == 0) {
+        connect_again_and_again(argv[1], number(argv[3]), number(argv[4]));
+    } else if (argc == 4 && strcmp(mode, "first") == 0) {
+        first(argv[1], number(argv[3]));
+    } else if (argc == 4 && strcmp(mode, "idle") == 0) {
+        idle(argv[1], number(argv[3]));
+    } else if (argc == 3 && strcmp(mode, "spin") == 0) {
+        spin();
+    } else {
+        fprintf(stderr, "load: see the head of load.c\n");
+        return 2;
+    }
+    return 0;
+}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The measurements. Each takes a subject that is up and gives its figures by name. Every one is
+bounded in time. Bytes towards the host are counted by the service, those towards the guest by the
+load program; CPU time is read from /proc over a window within the load."""
+
+import time
+
+from world import Failed, cpu_seconds, pss_mib, result_of, wait_until
+
+LOAD_ENDS_WITHIN_S = 15
+IDLE_WITHIN_S = 60
+
+
+class Effort:
+    """How long each measurement takes."""
+
+    def __init__(self, quick):
+        self.warm_ms = 100 if quick else 250
+        self.run_ms = 300 if quick else 1000
+        self.trip_ms = 200 if quick else 600
+        self.connect_ms = 300 if quick else 1000
+        self.connects = 20000
+        self.idle = (0, 1000) if quick else (0, 1000, 10000)
+        self.firsts = 1 if quick else 3
+
+
+def bulk(subject, effort, way, connections):
+    """Throughput, and CPU seconds per GB of the daemon and of the whole path."""
+    world = subject.world
+    kind, counter = ("sink", "sunk") if way == "send" else ("source", "sourced")
+    world.settle()
+    before = world.counters.read()[counter]
+    load = subject.load(kind, way, connections, effort.warm_ms, effort.run_ms)
+    try:
+        wait_until(lambda: world.counters.read()[counter] > before or load.poll() is not None, 5,
+                   "the first byte")
+        time.sleep(effort.warm_ms / 1000)
+        sample = _Sample(subject, load, counter)
+        time.sleep(0.8 * effort.run_ms / 1000)
+        seconds, moved, daemon, path = _Sample(subject, load, counter).since(sample)
+        result = result_of(load, LOAD_ENDS_WITHIN_S)
+    finally:
+        subject.end_load(load)
+    received = result["bytes"] / result["seconds"]
+    rate = moved / seconds if way == "send" else received
+    if rate <= 0:
+        raise Failed("nothing arrived")
+    figures = {"gbit": rate * 8 / 1e9}
+    if subject.daemon:
+        figures["daemon"] = daemon / seconds / (rate / 1e9)
+    figures["path"] = path / seconds / (rate / 1e9)
+    if connections > 1:
+        mean = result["bytes"] / connections
+        figures["unfair"] = (result["most"] - result["least"]) / mean / 2 if mean else 1.0
+    return figures
+
+
+class _Sample:
+    """What the clocks say at one instant."""
+
+    def __init__(self, subject, load, counter):
+        self.time = time.monotonic()
+        self.bytes = subject.world.counters.read()[counter]
+        self.daemon = cpu_seconds(subject.pids())
+        self.path = cpu_seconds(subject.path_pids() + subject.load_pids(load))
+
+    def since(self, before):
+        return (self.time - before.time, self.bytes - before.bytes, self.daemon - before.daemon,
+                self.path - before.path)
+
+
+def trip(subject, effort, size):
+    """Round trips of `size` bytes, in microseconds, and the daemon's CPU time for each."""
+    before = cpu_seconds(subject.pids())
+    load = subject.load("echo", "trip", size, effort.trip_ms)
+    try:
+        result = result_of(load, LOAD_ENDS_WITHIN_S)
+    finally:
+        subject.end_load(load)
+    figures = {"p50": result["p50_us"], "p99": result["p99_us"]}
+    if subject.daemon:
+        figures["cpu"] = (cpu_seconds(subject.pids()) - before) * 1e6 / result["count"]
+    return figures
+
+
+def connect(subject, effort):
+    """Connections per second, one after another, each with an echoed byte."""
+    load = subject.load("echo", "connect", effort.connect_ms, effort.connects)
+    try:
+        result = result_of(load, LOAD_ENDS_WITHIN_S)
+    finally:
+        subject.end_load(load)
+    return {"rate": result["count"] / result["seconds"]}
+
+
+def first(subject, effort):
+    """Milliseconds from the start of the daemon to the first answered connection."""
+    best = None
+    for _ in range(effort.firsts):
+        subject.first_daemon = None
+        began = time.monotonic_ns()
+        process = subject.start_first()
+        try:
+            answered = result_of(process, LOAD_ENDS_WITHIN_S)["answered_ns"]
+        finally:
+            subject.world.end(process)
+            if subject.first_daemon:
+                subject.world.end(subject.first_daemon)
+        took = (answered - began) / 1e6
+        best = took if best is None else min(best, took)
+    return {"ms": best}
+
+
+def memory(subject, effort):
+    """MiB of all the daemon's processes, at so many connections that do nothing."""
+    figures = {}
+    for count in effort.idle:
+        if count == 0:
+            figures["mib0"] = pss_mib(subject.pids())
+            continue
+        before = subject.world.counters.read()
+        load = subject.load("sink", "idle", count)
+        try:
+            _wait_idle(subject, load, before["accepted"] + count)
+            figures[f"mib{count}"] = pss_mib(subject.pids())
+        finally:
+            load.kill()
+            subject.end_load(load)
+        closed = before["closed"] + count
+        wait_until(lambda: subject.world.counters.read()["closed"] >= closed, 20, "the closing")
+    return figures
+
+
+def _wait_idle(subject, load, accepted):
+    def there():
+        if load.poll() is not None:
+            raise Failed(f"idle connections: {load.stdout.read()!r}")
+        return subject.world.counters.read()["accepted"] >= accepted
+
+    wait_until(there, IDLE_WITHIN_S, "so many connections")
+
+
+# In this order: memory is that of a daemon that has not worked yet.
+MEASURES = {
+    "memory": memory,
+    "send": lambda s, e: bulk(s, e, "send", 1),
+    "receive": lambda s, e: bulk(s, e, "receive", 1),
+    "send16": lambda s, e: bulk(s, e, "send", 16),
+    "receive16": lambda s, e: bulk(s, e, "receive", 16),
+    "trip1": lambda s, e: trip(s, e, 1),
+    "trip64": lambda s, e: trip(s, e, 64),
+    "connect": connect,
+    "first": first,
+}

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`--link vhost-user`: QEMU as the front-end, in both roles of the socket, through restarts of
+either side; and `vmchannel qemu --link vhost-user`, which sets up the memory by itself."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from harness.daemon import Daemon
+from harness.guests import CHANNEL
+from harness.machine import Machine
+from harness.processes import children_of, wait_until
+from harness.services import answer_lines
+
+TRANSFER_BYTES = 8 << 20
+NIC = ["-device", "virtio-net-pci,netdev=n0,romfile=,vectors=0"]  # vectors=0: QEMU < 8.0 and TCG
+MEMORY = ["-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
+          "-machine", "memory-backend=mem0"]
+
+
+class Side:
+    """Daemon and machine on one socket; `role` is the daemon's."""
+
+    def __init__(self, role, processes, vmchannel, system, directory):
+        self.role, self.processes, self.vmchannel = role, processes, vmchannel
+        self.system, self.directory = system, directory
+        self.path = directory / "vhost.sock"
+
+    def start_daemon(self):
+        server = ",server=on" if self.role == "listen" else ""
+        self.daemon = Daemon(self.processes, self.vmchannel, [
+            "--link", f"vhost-user,path={self.path}{server}",
+            "-vmchannel", f"600:unix:{self.directory}/lines",
+            "-vmchannel", f"601:unix:{self.directory}/bulk"])
+        if self.role == "listen":
+            self.daemon.wait_until_up(self.path.exists, "the socket")
+
+    def start_machine(self):
+        chardev = "reconnect=1" if self.role == "listen" else "server=on"
+        self.machine = Machine(self.processes, self.system, ["qemu-system-x86_64"], [
+            *MEMORY, "-chardev", f"socket,id=c0,path={self.path},{chardev}",
+            "-netdev", "vhost-user,id=n0,chardev=c0", *NIC])
+        self.machine.wait_booted().dhcp()
+
+    def close(self):
+        if self.role == "connect" and self.path.exists():
+            self.path.unlink()  # QEMU's
+
+
+@pytest.fixture(params=["listen", "connect"])
+def side(request, processes, vmchannel, system, directory):
+    s = Side(request.param, processes, vmchannel, system, directory)
+    yield s
+    s.close()
+
+
+def expect_talk(machine, count=10):
+    told = machine.probe("talk", CHANNEL, 600, count)
+    assert told["error"] == ""
+    assert [a.split(" heard ")[1] for a in told["answers"]] == [f"guest {i}" for i in range(count)]
+
+
+def expect_exact_transfer(machine, processes, helpers, path, size=TRANSFER_BYTES):
+    host = processes.start([helpers["hostpeer"], path, 4, size, 2], stdout=subprocess.PIPE,
+                           text=True)
+    assert host.stdout.readline() == "ready\n"
+    in_guest = machine.probe("transfer", CHANNEL, 601, 4, size, 1)
+    hosts = {c["id"]: c for c in json.loads(host.communicate(timeout=20)[0])["connections"]}
+    for g in in_guest["connections"]:
+        assert g["error"] == "" and g["sent"] == g["received"] == size
+        assert g["received_hash"] == hosts[g["id"]]["sent_hash"]
+        assert g["sent_hash"] == hosts[g["id"]]["received_hash"]
+
+
+def recovers(machine):
+    """A connection works again, after what may be some failures."""
+
+    def works():
+        told = machine.probe("talk", CHANNEL, 600, 1)
+        return told["error"] == "" and told["answers"]
+
+    wait_until(works, 20, "a connection after the restart")
+
+
+@pytest.mark.timeout(90)
+def test_bytes_are_exact(side, listen, processes, helpers, directory):
+    listen(directory / "lines", answer_lines)
+    side.start_daemon()
+    side.start_machine()
+    assert side.machine.sh(f"ping -c 2 -W 2 {CHANNEL}")[0] == 0
+    expect_talk(side.machine)
+    expect_exact_transfer(side.machine, processes, helpers, directory / "bulk")
+    assert side.machine.probe("connect", CHANNEL, 666)["error"] == "ECONNREFUSED"
+    assert side.machine.power_off() == 0
+
+
+@pytest.mark.timeout(120)
+def test_restarts(side, listen, processes, helpers, directory):
+    """The worker dies, the daemon is restarted, QEMU is restarted: each time it works again."""
+    listen(directory / "lines", answer_lines)
+    side.start_daemon()
+    side.start_machine()
+    expect_talk(side.machine, 2)
+
+    worker = side.daemon.worker()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: worker not in children_of(side.daemon.process.pid), what="its end")
+    recovers(side.machine)
+
+    side.daemon.stop()
+    side.start_daemon()
+    recovers(side.machine)
+    expect_exact_transfer(side.machine, processes, helpers, directory / "bulk", 1 << 20)
+
+    side.machine.power_off()
+    side.close()
+    side.start_machine()
+    expect_talk(side.machine, 2)
+    assert side.machine.power_off() == 0
+
+
+@pytest.mark.timeout(90)
+def test_guest_resets_its_nic(side, listen, directory):
+    """The driver leaves and comes back: rings stop and start, features are negotiated again."""
+    listen(directory / "lines", answer_lines)
+    side.start_daemon()
+    side.start_machine()
+    for _ in range(3):
+        code, output = side.machine.sh(
+            "d=$(basename $(readlink -f /sys/class/net/e*/device)); "
+            "cd /sys/bus/virtio/drivers/virtio_net && echo $d > unbind && echo $d > bind")
+        assert code == 0, output
+        side.machine.dhcp()
+        expect_talk(side.machine, 2)
+    assert side.machine.power_off() == 0
+
+
+@pytest.mark.timeout(90)
+def test_vmchannel_qemu_sets_it_up(processes, vmchannel, system, helpers, listen, directory):
+    listen(directory / "lines", answer_lines)
+    machine = Machine(processes, system, [
+        vmchannel, "qemu", "--link", "vhost-user", "qemu-system-x86_64"], [
+        "-vmchannel", f"600:unix:{directory}/lines", "-vmchannel", f"601:unix:{directory}/bulk"])
+    machine.wait_booted().dhcp()
+    expect_talk(machine)
+    expect_exact_transfer(machine, processes, helpers, directory / "bulk")
+    assert machine.power_off() == 0
+    wait_until(lambda: processes.left_behind() == [], what="the daemon's end")
+
+
+def qemu_words(processes, vmchannel, directory, *words, version="7.2.22"):
+    """What QEMU is told, by a stand-in that prints its arguments."""
+    stand_in = directory / "qemu-system-standin"
+    stand_in.write_text('#!/bin/sh\ncase "$1" in --version) echo "QEMU emulator version '
+                        f'{version} (x)";; *) printf "%s\\n" "$@";; esac\n')
+    stand_in.chmod(0o755)
+    done = processes.run([vmchannel, "qemu", "--link", "vhost-user", stand_in, *words,
+                          "-vmchannel", f"600:unix:{directory}/lines"])
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()
+    chardev = words[words.index("-chardev") + 1]
+    path = chardev.split("path=")[1].split(",")[0]
+    wait_until(lambda: not os.path.exists(os.path.dirname(path)), what="the directory's end")
+    return words
+
+
+@pytest.mark.parametrize("given,size", [
+    ([], "128M"), (["-m", "256"], "256M"), (["-m", "1G"], "1G"), (["--m", "512,slots=2"], "512M"),
+    (["-m", "slots=2,size=2G,maxmem=4G"], "2G"), (["-m", "1G", "-m", "64"], "64M")])
+def test_memory_is_shared_and_of_the_size_asked_for(processes, vmchannel, directory, given, size):
+    words = qemu_words(processes, vmchannel, directory, *given)
+    memory = words[words.index("-object") + 1].split(",")
+    assert memory[0] == "memory-backend-memfd"
+    assert f"size={size}" in memory and "share=on" in memory
+    assert "memory-backend=vmchannel0-memory" in words
+
+
+def test_memory_of_the_users_own_is_left_alone(processes, vmchannel, directory):
+    words = qemu_words(processes, vmchannel, directory, "-machine", "q35,memory-backend=m")
+    assert "-object" not in words and words.count("-machine") == 1
+
+
+def test_vectors_are_left_out_only_where_qemu_would_crash(processes, vmchannel, directory):
+    def device(*words, **kwargs):
+        told = qemu_words(processes, vmchannel, directory, *words, **kwargs)
+        return told[told.index("-device") + 1]
+
+    assert "vectors=0" in device()
+    assert "vectors=0" not in device("-accel", "kvm")
+    assert "vectors=0" not in device("-enable-kvm")
+    assert "vectors=0" not in device(version="8.2.1")
+
+
+def test_only_virtio_can_be_vhost_user(processes, vmchannel, directory):
+    done = processes.run([vmchannel, "qemu", "--link", "vhost-user", "--nic", "e1000", "qemu",
+                          "-vmchannel", f"600:unix:{directory}/lines"])
+    assert done.returncode == 2 and "not with --link vhost-user" in done.stderr

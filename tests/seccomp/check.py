@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Shows that each rule of the worker's filter of system calls is needed: without it a test fails,
+since the worker was killed for a bad system call. `make check-seccomp`, as root.
+
+usage: check.py VMCHANNEL-WITHOUT [RULE...]
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = "/usr/bin/python3"
+REACH = "tests/e2e/test_sandbox_reach.py"
+VHOST = "tests/e2e/test_vhost_user.py::test_bytes_are_exact[listen]"
+UNIT = "tests/unit/broker/test_sandbox_calls.c"
+KILLED = "signal 31 (Bad system call)"
+
+# Where to look first; else all of REACH, in order.
+FIRST = {
+    "ioctl TUN": f"{REACH}::test_frame_link[tap]",
+    "ioctl SIOCGIFFLAGS": f"{REACH}::test_packet_link_whose_interface_goes_down",
+    "ioctl SIOCOUTQ": f"{REACH}::test_guest_that_reads_late",
+    "recvmmsg": f"{REACH}::test_message_link_by_seqpacket",
+    "sendmmsg": f"{REACH}::test_message_link_by_seqpacket",
+    "getpeername": f"{REACH}::test_message_link_by_seqpacket",
+    "getsockopt SO_TYPE": f"{REACH}::test_message_link_by_seqpacket",
+    "exit_group": f"{REACH}::test_end_in_order",
+    "newfstatat": VHOST,
+    "madvise": f"{REACH}::test_memory_is_given_back",
+}
+ABORT = ("rt_sigprocmask", "getpid", "gettid", "tgkill")
+
+# What is shown elsewhere, or cannot be shown to be needed on this machine.
+UNSHOWN = {
+    "mremap": "realloc(3) calls it for more than 128 KiB, thousands of connections on: shown by "
+              + UNIT,
+    "fstat": "fstat(3) is this or newfstatat, by the version of libc",
+    "rt_sigaction SIGBUS": f"shown by {UNIT}",
+    "rt_sigreturn": f"shown by {UNIT}",
+    "clock_gettime": "the vdso reads the clock without a call, where the clock source allows it",
+    "setsockopt SO_SNDBUFFORCE": "the broker has grown the buffers already, where it could",
+    "setsockopt SO_RCVBUFFORCE": "the broker has grown the buffers already, where it could",
+}
+
+
+def run_tests(binary, rule, where):
+    """Output of the tests, until one fails."""
+    env = {**os.environ, "VMCHANNEL": str(binary), "VMCHANNEL_WITHOUT": rule,
+           "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([PYTHON, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *where],
+                          cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
+    return done.returncode, done.stdout + done.stderr
+
+
+def is_needed_to_abort(binary, rule):
+    env = {**os.environ, "VMCHANNEL_WITHOUT": rule, "VMCHANNEL_ABORT": "1"}
+    done = subprocess.run([binary, "run", "-vmchannel", "600:null", "--", "true"], env=env,
+                          capture_output=True, text=True, timeout=30)
+    return KILLED in done.stderr
+
+
+def is_needed(binary, rule):
+    if rule.startswith(ABORT):
+        return is_needed_to_abort(binary, rule)
+    first = next((node for start, node in FIRST.items() if rule.startswith(start)), None)
+    places = [[first], [REACH]] if first else [[REACH]]
+    for where in places * 2:  # a test may fail before the broker has told why
+        code, output = run_tests(binary, rule, where)
+        if code == 1 and KILLED in output:
+            return True
+    return False
+
+
+def main(argv):
+    binary = Path(argv[1]).resolve()
+    listing = subprocess.run([binary], env={**os.environ, "VMCHANNEL_WITHOUT": "list"},
+                             capture_output=True, text=True, check=True).stdout
+    rules = argv[2:] or listing.splitlines()
+    code, output = run_tests(binary, "", [REACH])
+    if code != 0:
+        print(f"with all rules the tests fail:\n{output}")
+        return 1
+    failed = 0
+    for rule in rules:
+        began = time.monotonic()
+        if rule in UNSHOWN:
+            print(f"unshown  {rule}: {UNSHOWN[rule]}", flush=True)
+            continue
+        needed = is_needed(binary, rule)
+        failed += not needed
+        print(f"{'needed ' if needed else 'NOT NEEDED'}  {rule} ({time.monotonic() - began:.1f} s)",
+              flush=True)
+    print(f"{len(rules)} rules, {failed} that no test needs")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
