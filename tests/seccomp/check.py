@@ -28,11 +28,10 @@ FIRST = {
     "sendmmsg": f"{REACH}::test_message_link_by_seqpacket",
     "getpeername": f"{REACH}::test_message_link_by_seqpacket",
     "getsockopt SO_TYPE": f"{REACH}::test_message_link_by_seqpacket",
-    "exit_group": f"{REACH}::test_end_in_order",
     "newfstatat": VHOST,
     "madvise": f"{REACH}::test_memory_is_given_back",
 }
-ABORT = ("rt_sigprocmask", "getpid", "gettid", "tgkill")
+ABORT = ("rt_sigprocmask", "getpid", "gettid", "tgkill", "exit_group")
 
 # What is shown elsewhere, or cannot be shown to be needed on this machine.
 UNSHOWN = {
