@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -71,29 +72,39 @@ pipe_stop(void *state)
     pipe_close(state);
 }
 
+static bool
+has_reader(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    return poll(&p, 1, 0) < 0 || !(p.revents & POLLERR); // pipe(7)
+}
+
 // A descriptor to write with: one that learns of the reader's end, or the one that keeps the pipe
-// alive without a reader. Bytes that wait there must not go with it.
+// alive without a reader. Bytes that wait there must not go with it. The new one is opened before
+// the old one is closed: without a writer in between, a reader would see an end of file.
 static int
 pipe_open_out(struct pipe *p, struct end_fds *out, struct error *err)
 {
     int waiting = 0;
-    if (p->hold_fd >= 0 && ioctl(p->hold_fd, FIONREAD, &waiting) == 0 && waiting == 0) {
-        close(p->hold_fd);
-        p->hold_fd = -1;
-    }
-    if (p->hold_fd >= 0)
+    if (p->hold_fd >= 0 && (ioctl(p->hold_fd, FIONREAD, &waiting) < 0 || waiting > 0))
         return backend_dup(p->hold_fd, p->spec, out, err);
     int fd = open(p->out_path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd >= 0) {
+    if (fd < 0 && errno != ENXIO)
+        return error_set(err, errno, "pipe: %s", p->out_path);
+    if (p->hold_fd >= 0)
+        close(p->hold_fd);
+    p->hold_fd = -1;
+    if (fd >= 0 && has_reader(fd)) {
         out->fd[out->count++] = fd;
         return 0;
     }
-    if (errno == ENXIO) { // nobody reads it
-        p->hold_fd = open(p->out_path, BOTH_WAYS);
-        if (p->hold_fd >= 0)
-            return backend_dup(p->hold_fd, p->spec, out, err);
-    }
-    return error_set(err, errno, "pipe: %s", p->out_path);
+    p->hold_fd = open(p->out_path, BOTH_WAYS);
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    if (p->hold_fd >= 0)
+        return backend_dup(p->hold_fd, p->spec, out, err);
+    return error_set(err, why, "pipe: %s", p->out_path);
 }
 
 static int
