@@ -41,8 +41,8 @@ struct broker {
     enum link_kind link_kind;
     bool link_offload;
     uint32_t guest_cid; // of a vsock link, else 0
-    uint32_t link;  // number of the worker's link, 0: it has none
-    uint32_t links; // of this worker, so far
+    uint32_t link;      // number of the worker's link, 0: it has none
+    uint32_t links;     // of this worker, so far
 
     struct worker_process worker;
     uint32_t garbage; // malformed messages of this worker
@@ -50,6 +50,8 @@ struct broker {
     int respawn_timer;
     uint64_t respawn_us; // delay before the next one
     bool worker_died;
+    uint32_t drain_ms;
+    bool draining; // stopped, but for what the worker hands over; respawn_timer is its end
 
     struct loop_io stop_io;
     struct loop_io guest_io; // guest_pidfd, -1: none
@@ -90,13 +92,12 @@ link_opened(void *ctx, int fd)
 {
     struct broker *b = ctx;
     b->link = ++b->links;
-    courier_send(
-        &b->worker.courier,
-        &(struct message){.type = MESSAGE_LINK,
-                          .link = b->link,
-                          .link_kind = b->link_kind,
-                          .link_offload = b->link_offload},
-        fd);
+    courier_send(&b->worker.courier,
+                 &(struct message){.type = MESSAGE_LINK,
+                                   .link = b->link,
+                                   .link_kind = b->link_kind,
+                                   .link_offload = b->link_offload},
+                 fd);
 }
 
 static void
@@ -228,6 +229,7 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
     case MESSAGE_OPENED:
     case MESSAGE_REFUSED:
     case MESSAGE_LINK:
+    case MESSAGE_DRAIN:
     case MESSAGE_LISTENER:
     case MESSAGE_LOG:
         break; // not from a worker: the courier lets none through
@@ -250,6 +252,10 @@ static void
 on_worker_exit(void *ctx, const char *cause)
 {
     struct broker *b = ctx;
+    if (b->draining) {
+        finish(b, 0);
+        return;
+    }
     b->worker_died = true;
     b->link = 0;
     opener_cancel_all(b->opener);
@@ -281,16 +287,42 @@ on_respawn(void *ctx)
 {
     struct broker *b = ctx;
     struct error err;
+    if (b->draining) { // long enough
+        finish(b, 0);
+        return;
+    }
     if (start_worker(b, &err) == 0)
         return;
     log_error("%s: %s", b->guest->name, err.text);
     finish(b, -EPIPE);
 }
 
+static int
+watch(struct broker *b, struct loop_io *io)
+{
+    return io->fd < 0 ? 0 : loop_add(b->loop, io, LOOP_READ);
+}
+
+static void
+unwatch(struct broker *b, struct loop_io *io)
+{
+    if (io->fd >= 0)
+        loop_remove(b->loop, io);
+    io->fd = -1;
+}
+
 static void
 on_stop(void *ctx, unsigned events)
 {
-    finish(ctx, 0);
+    struct broker *b = ctx;
+    if (b->drain_ms == 0 || !b->worker.ready || b->worker_died) {
+        finish(b, 0);
+        return;
+    }
+    unwatch(b, &b->stop_io);
+    b->draining = true;
+    courier_send(&b->worker.courier, &(struct message){.type = MESSAGE_DRAIN}, -1);
+    loop_timer_set(b->loop, b->respawn_timer, loop_clock_us() + b->drain_ms * UINT64_C(1000));
 }
 
 // The guest's side.
@@ -359,6 +391,7 @@ broker_new(const struct broker_config *config)
         fds[i] = config->listener_fds ? config->listener_fds[i] : -1;
     *b = (struct broker){.guest = config->guest,
                          .exit_on_link_down = config->exit_on_link_down,
+                         .drain_ms = config->drain_ms,
                          .loop = loop,
                          .null_fd = -1,
                          .listener_fds = fds,
@@ -392,19 +425,6 @@ broker_start(const struct broker_config *config, struct error *err)
         return NULL;
     }
     return b;
-}
-
-static int
-watch(struct broker *b, struct loop_io *io)
-{
-    return io->fd < 0 ? 0 : loop_add(b->loop, io, LOOP_READ);
-}
-
-static void
-unwatch(struct broker *b, struct loop_io *io)
-{
-    if (io->fd >= 0)
-        loop_remove(b->loop, io);
 }
 
 int

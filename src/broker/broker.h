@@ -16,6 +16,7 @@ struct broker_config {
     const int *listener_fds;          // netns by inherited listeners: one per channel; else NULL
     bool has_stdio;                   // descriptors 0 and 1 are the user's: stdio may be a device
     bool exit_on_link_down;           // a link given by fd cannot come back: end instead of waiting
+    uint32_t drain_ms;      // when stopped, the worker may take so long to hand over guest bytes
     const int *guest_pidfd; // readable when the guest's process has ended: then end; NULL: none
 };
 

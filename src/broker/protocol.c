@@ -31,6 +31,7 @@ static const struct message_rule rules[] = {
     [MESSAGE_REFUSED] = {.name = "refused", .has_session = true, .has_why = true},
     [MESSAGE_LINK] = {.name = "link", .has_fd = true, .has_link = true, .has_link_kind = true},
     [MESSAGE_LISTENER] = {.name = "listener", .has_fd = true, .has_channel = true, .has_cid = true},
+    [MESSAGE_DRAIN] = {.name = "drain"},
     [MESSAGE_LOG] = {.name = "log", .has_fd = true, .has_channel = true},
 };
 

@@ -27,14 +27,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define SOCK_FD     3
-#define QUEUE_EXTRA 8 // messages that are neither OPEN nor CANCEL
+#define SOCK_FD       3
+#define DRAIN_LOOK_US 1000
+#define QUEUE_EXTRA   8 // messages that are neither OPEN nor CANCEL
 
 struct worker {
     const struct guest_config *guest;
     struct vmc *vmc;
     struct courier broker;
     uint32_t link; // number of the link attached, 0: none
+    int drain_timer;
     int exit_status;
 };
 
@@ -92,6 +94,24 @@ take_link(struct worker *w, const struct message *m, int fd)
     on_link_down(w);
 }
 
+// Looked at again and again: the last milliseconds of a worker need no event of their own. Not at
+// once: what the guest did last may still wait to be read or accepted.
+static void
+wait_to_drain(struct worker *w)
+{
+    loop_timer_set(vmc_loop(w->vmc), w->drain_timer, loop_clock_us() + DRAIN_LOOK_US);
+}
+
+static void
+on_drain_timer(void *ctx)
+{
+    struct worker *w = ctx;
+    if (vmc_guest_has_finished(w->vmc))
+        loop_stop(vmc_loop(w->vmc));
+    else
+        wait_to_drain(w);
+}
+
 static void
 on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
 {
@@ -118,6 +138,9 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
         else
             log_error("%s: channel %u: no descriptor left for its logfile", w->guest->name,
                       w->guest->channels[m->channel].port);
+        break;
+    case MESSAGE_DRAIN:
+        wait_to_drain(w);
         break;
     case MESSAGE_LINK:
         take_link(w, m, fd);
@@ -232,6 +255,7 @@ serve(struct worker *w)
         return 1;
     }
     vmc_on_link_down(w->vmc, on_link_down, w);
+    w->drain_timer = loop_timer_new(vmc_loop(w->vmc), on_drain_timer, w);
     struct message_limits limits = {.from_worker = false, .channels = g->channel_count};
     int rc = courier_init(&w->broker, vmc_loop(w->vmc), SOCK_FD, 2 * (g->max_conns + QUEUE_EXTRA),
                           &limits, &events, w);

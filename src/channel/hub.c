@@ -273,6 +273,13 @@ hub_free(struct hub *hub)
     free(hub);
 }
 
+bool
+hub_guest_has_finished(const struct hub *hub)
+{
+    return relay_guest_has_finished(hub) && socket_guest_has_finished(hub) &&
+           !hub->lingering.first;
+}
+
 const struct stack_stats *
 hub_stack_stats(const struct hub *hub)
 {

@@ -119,6 +119,7 @@ extern const struct stack_ops relay_stack_ops;
 void relay_opened(
     struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void relay_refused(struct hub *hub, uint32_t index, uint32_t generation);
+bool relay_guest_has_finished(const struct hub *hub);
 void relay_close_all(struct hub *hub); // without the stack's knowledge, at the very end
 
 // relay_pump.c
@@ -134,4 +135,5 @@ void relay_pump_ready(struct hub *hub);
 void socket_opened(
     struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
+bool socket_guest_has_finished(const struct hub *hub);
 void socket_close_all(struct hub *hub);

@@ -76,6 +76,12 @@ pump_free(struct pump *p)
     splice_reset_fd(p->guest.fd);
 }
 
+bool
+pump_guest_has_finished(const struct pump *p)
+{
+    return p->to_host.done || p->host_failed;
+}
+
 static void
 finish(struct pump *p)
 {

@@ -23,5 +23,7 @@ struct pump_events {
 // out (both sides are closed, the guest's by reset).
 struct pump *pump_new(struct loop *loop, int guest_fd, const struct host_end *end,
                       const struct pump_events *events);
+// The guest's last byte is with the host end, or nobody will take it any more.
+bool pump_guest_has_finished(const struct pump *p);
 // Resets and closes both sides now; no on_done.
 void pump_free(struct pump *p);

@@ -103,6 +103,17 @@ relay_refused(struct hub *hub, uint32_t index, uint32_t generation)
         stack_abort(hub->stack, index, loop_now_us(hub->loop));
 }
 
+bool
+relay_guest_has_finished(const struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->max_conns; i++) {
+        const struct relay *r = &hub->relays[i];
+        if (r->state == RELAY_OPEN && !r->guest_eof && !r->write_failed)
+            return false;
+    }
+    return true;
+}
+
 void
 relay_close_all(struct hub *hub)
 {

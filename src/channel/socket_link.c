@@ -130,18 +130,18 @@ accepted(struct listener *l, int fd, const struct sockaddr_storage *from)
     struct hub *hub = l->hub;
     if (!is_admitted(hub, from)) {
         log_debug("%s: channel %u: refused, of another CID", hub->guest,
-            hub->channels[l->channel].config.port);
+                  hub->channels[l->channel].config.port);
         splice_reset_fd(fd);
         return;
     }
     struct socket_session *t = session_new(hub, l->channel);
     if (!t) {
         log_debug("%s: channel %u: refused, too many connections", hub->guest,
-            hub->channels[l->channel].config.port);
+                  hub->channels[l->channel].config.port);
         splice_reset_fd(fd);
         return;
     }
-    t->io = (struct loop_io) {.fd = fd, .on_event = on_guest_event, .ctx = t};
+    t->io = (struct loop_io){.fd = fd, .on_event = on_guest_event, .ctx = t};
     if (loop_add(hub->loop, &t->io, LOOP_EDGE) < 0) {
         splice_reset_fd(fd);
         session_free(t);
@@ -175,7 +175,7 @@ on_listener(void *ctx, unsigned events)
             continue;
         if (errno != EAGAIN) {
             log_error("%s: channel %u: accept: %s", l->hub->guest,
-                l->hub->channels[l->channel].config.port, strerrordesc_np(errno));
+                      l->hub->channels[l->channel].config.port, strerrordesc_np(errno));
             loop_modify(l->hub->loop, &l->io, 0);
             loop_timer_set(l->hub->loop, l->retry_timer, loop_now_us(l->hub->loop) + RETRY_US);
         }
@@ -188,14 +188,14 @@ hub_attach_listener(struct hub *hub, uint16_t channel, int fd)
 {
     assert(channel < hub->channel_count);
     struct listener *l = calloc(1, sizeof *l);
-    struct listener **list
-        = reallocarray(hub->listeners, hub->listener_count + 1, sizeof *hub->listeners);
+    struct listener **list =
+        reallocarray(hub->listeners, hub->listener_count + 1, sizeof *hub->listeners);
     if (list)
         hub->listeners = list;
     int timer = l ? loop_timer_new(hub->loop, on_retry, l) : -1;
     int rc = -ENOMEM;
     if (l && list && timer >= 0) {
-        *l = (struct listener) {
+        *l = (struct listener){
             .hub = hub,
             .io = {.fd = fd, .on_event = on_listener, .ctx = l},
             .channel = channel,
@@ -262,7 +262,7 @@ socket_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *f
         splice_reset_fd(t->io.fd);
     if (rc < 0 || !join(t, &end)) {
         log_error("%s: channel %u: cannot join a connection: %s", hub->guest, ch->config.port,
-            strerrordesc_np(rc < 0 ? -rc : EMFILE));
+                  strerrordesc_np(rc < 0 ? -rc : EMFILE));
         session_over(t);
     }
 }
@@ -276,6 +276,21 @@ socket_refused(struct hub *hub, uint32_t index, uint32_t generation)
     loop_remove(hub->loop, &t->io);
     splice_reset_fd(t->io.fd);
     session_free(t);
+}
+
+bool
+socket_guest_has_finished(const struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->sockets_touched; i++) {
+        const struct socket_session *t = &hub->sockets[i];
+        if (t->state == SOCKET_OPENING) // its kernel has let the guest send
+            return false;
+        if (t->state == SOCKET_JOINED && !splice_guest_has_finished(t->splice))
+            return false;
+        if (t->state == SOCKET_PUMPED && !pump_guest_has_finished(t->pump))
+            return false;
+    }
+    return true;
 }
 
 void

@@ -123,6 +123,12 @@ splice_free(struct splice *s)
         splice_reset_fd(s->sides[i].io.fd);
 }
 
+bool
+splice_guest_has_finished(const struct splice *s)
+{
+    return s->flows[GUEST].done;
+}
+
 static void
 finish(struct splice *s)
 {

@@ -30,6 +30,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define DRAIN_MS 2000 // for a host program that reads slowly what COMMAND sent last
+
 // What child and parent tell each other, over a SOCK_SEQPACKET pair; a descriptor may come with it.
 struct message {
     int rc;              // 0, or -errno: the child gave up
@@ -178,6 +180,7 @@ broker_main(const struct guest_config *guest, const struct guest_side *side, int
         .link = {.kind = side->kind, .fd = frames ? side->fds[0] : -1},
         .listener_fds = frames ? NULL : side->fds,
         .exit_on_link_down = true,
+        .drain_ms = DRAIN_MS,
     };
     return broker_process_run(&config, stop_fd, status_fd);
 }
@@ -260,9 +263,11 @@ run(const struct guest_config *guest, enum run_link link, char **command)
     close(sock[0]);
     if (status == 0)
         status = signals_supervise(child, broker);
+    // First what COMMAND left behind, so that nothing more is sent; then the broker, which still
+    // brings to the host what was.
+    signals_kill_children(broker);
     close(stop_fd);
     signals_reap(broker);
-    signals_kill_children();
     return status;
 }
 

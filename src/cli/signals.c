@@ -131,32 +131,42 @@ signals_reap(pid_t child)
     waitpid(child, NULL, 0);
 }
 
-static void
-kill_current_children(void)
+// True if there was one.
+static bool
+kill_current_children(pid_t except)
 {
     char path[64];
-    int pid;
+    int pid, others = 0;
     // The one place where the kernel lists them (proc(5)).
     snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
     FILE *f = fopen(path, "re");
     if (!f)
-        return;
-    while (fscanf(f, "%d", &pid) == 1)
+        return false;
+    while (fscanf(f, "%d", &pid) == 1) {
+        if (pid == except)
+            continue;
         kill(pid, SIGKILL);
+        others++;
+    }
     fclose(f);
+    return others > 0;
 }
 
 void
-signals_kill_children(void)
+signals_kill_children(pid_t except)
 {
     // Bounded: a set-uid child of an ordinary user cannot be killed.
     for (int ms = 0; ms < KILL_TIMEOUT_MS; ms += POLL_MS) {
-        pid_t pid;
-        kill_current_children();
-        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-            ;
-        if (pid < 0) // ECHILD
+        if (!kill_current_children(except))
             return;
+        siginfo_t si = {0};
+        while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid > 0 &&
+               si.si_pid != except) {
+            waitpid(si.si_pid, NULL, WNOHANG);
+            si.si_pid = 0;
+        }
+        if (si.si_pid == except)
+            return; // it has ended by itself and hides the others; its reaper comes next
         wait_for_sigchld();
     }
 }

@@ -22,5 +22,6 @@ int signals_supervise(pid_t command, pid_t broker);
 // must be blocked, as for the next one.
 void signals_reap(pid_t child);
 
-// Kills and reaps every child there is, and what becomes a child by that (PR_SET_CHILD_SUBREAPER).
-void signals_kill_children(void);
+// Kills and reaps every child but `except`, and what becomes a child by that
+// (PR_SET_CHILD_SUBREAPER).
+void signals_kill_children(pid_t except);

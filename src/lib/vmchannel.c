@@ -317,6 +317,12 @@ vmc_dispatch(struct vmc *v)
     return rc;
 }
 
+bool
+vmc_guest_has_finished(const struct vmc *v)
+{
+    return hub_guest_has_finished(v->hub);
+}
+
 struct loop *
 vmc_loop(struct vmc *v)
 {

@@ -60,6 +60,8 @@ void vmc_set_log(struct vmc *v, uint16_t channel, int fd);
 
 // Readable when vmc_dispatch() has something to do, timers included. -1 when out of descriptors.
 int vmc_fd(struct vmc *v);
+// Every connected guest has sent its last byte and the host ends have taken all of them.
+bool vmc_guest_has_finished(const struct vmc *v);
 // Does what is due, without waiting. 0 or -errno.
 int vmc_dispatch(struct vmc *v);
 // For a caller without a loop of its own: runs this one (loop_run, loop_stop, more to poll).

@@ -15,7 +15,7 @@ import pytest
 from harness.guests import CHANNEL
 from harness.processes import command_line, wait_until
 from harness.programs import HERE
-from harness.services import answer_lines
+from harness.services import answer_lines, receive_all
 
 NOBODYS_UID = "64321"  # some uid without account, groups or home
 AS_NOBODY = ["setpriv", "--reuid", NOBODYS_UID, "--regid", NOBODYS_UID, "--clear-groups",
@@ -167,6 +167,31 @@ def test_background_child_of_the_command_does_not_hold_run(processes, run_argv):
     began = time.monotonic()
     assert process.wait(5) == 3
     assert time.monotonic() - began < 0.9
+
+
+SEND_AND_EXIT = """
+import os, socket, sys
+s = socket.create_connection(("10.0.2.4", 600))
+s.sendall(os.urandom(1) * int(sys.argv[1]))
+os._exit(0)
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("link_kind", ["tap", "packet", "netns"])
+def test_last_bytes_of_a_command_that_exits_at_once_arrive(
+        processes, program, listen, directory, link_kind):
+    """And `run` does not wait longer than they take, though the service keeps its end open."""
+    service = listen(directory / "sink.sock")
+    argv = [program, "run", "--link", link_kind, "-vmchannel", f"600:unix:{service.path}", "--",
+            "/usr/bin/python3", "-c", SEND_AND_EXIT]
+    for size in [1, 10_000, 150_000] * 5:
+        process = processes.start([*argv, str(size)])
+        h = service.accept()
+        assert process.wait(10) == 0
+        h.settimeout(5)
+        assert len(receive_all(h)) == size
+        h.close()
 
 
 def test_packet_link_where_tun_may_not_be_opened(processes, program, user, service, helpers):
