@@ -72,8 +72,8 @@ void hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds);
 // why: a negative errno, for the log. The broker has already logged the reason in full.
 void hub_refused(struct hub *hub, uint32_t session, int why);
 
-// No guest byte is on its way to a host end that is open, and none will be: each connected guest has
-// finished sending, and what it sent was taken.
+// No guest byte is on its way to a host end that is open, and none will be: each connected guest
+// has finished sending, and what it sent was taken.
 bool hub_guest_has_finished(const struct hub *hub);
 const struct stack_stats *hub_stack_stats(const struct hub *hub);
 uint32_t hub_session_count(const struct hub *hub);
