@@ -99,7 +99,7 @@ def measure(subject, name, effort, note):
 def run_round(classes, tools, options, results, note):
     effort = Effort(options.quick)
     names = options.measure or list(MEASURES)
-    for group in ("namespace", "machine"):
+    for group in report.GROUPS:
         members = [c for c in classes if c.group == group]
         if not members:
             continue
@@ -128,7 +128,9 @@ def describe(classes, options):
         versions[program] = package.stdout or first_line([program, "--version"])
     return {"when": time.strftime("%Y-%m-%d %H:%M:%S"), "kernel": platform.release(),
             "cpus": os.cpu_count(), "rounds": options.rounds, "quick": options.quick,
-            "versions": versions, "subjects": {c.name: c.about for c in classes}}
+            "versions": versions, "subjects": {c.name: c.about for c in classes},
+            "groups": {c.name: c.group for c in classes},
+            "ours": [c.name for c in classes if c.is_ours]}
 
 
 def main(argv):
