@@ -112,6 +112,8 @@ def noise(results):
                      f"{spread_percent(raw):.0f} % apart, from {min(raw):.1f} to {max(raw):.1f}.")
     if len(results.rounds) < 5:
         lines.append("Fewer than five rounds: an impression, not a measurement.")
+    if results.about["quick"]:
+        lines.append("Quick: too short for a peer that starts slowly, as pasta does.")
     if max(loads) > 2 + results.about["cpus"]:
         lines.append("Others were busy: compare by the ratios, and trust no absolute figure.")
     return lines

@@ -219,9 +219,9 @@ class World:
         if process in self._processes:
             self._processes.remove(process)
 
-    def all_running(self, program):
-        """Processes of this round that run the program, whoever their parent is by now."""
-        mark = f"{MARK}={self.directory}".encode()
+    def all_running(self, program, mark):
+        """Processes started with the mark that run the program, whoever their parent is by now."""
+        mark = f"{MARK}={mark}".encode()
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
