@@ -104,8 +104,8 @@ class Results:
 def noise(results):
     loads, spins = results.loads, results.spins_ms
     lines = [f"Noise: a fixed loop took {median(spins):.1f} ms, quartiles "
-             f"{spread_percent(spins):.0f} % apart, from {min(spins):.1f} to {max(spins):.1f}; load "
-             f"average {min(loads):.1f} to {max(loads):.1f} on {results.about['cpus']} CPUs."]
+             f"{spread_percent(spins):.0f} % apart, from {min(spins):.1f} to {max(spins):.1f}; "
+             f"load average {min(loads):.1f} to {max(loads):.1f} on {results.about['cpus']} CPUs."]
     raw = results.values("raw Unix socket", ("send", "gbit"))
     if raw:
         lines.append(f"The raw Unix socket moved {median(raw):.1f} Gbit/s, quartiles "
@@ -149,8 +149,8 @@ def as_text(results):
     lines += [f"- {name}: {what}" for name, what in about["subjects"].items()]
     lines += [f"- {program} {version}" for program, version in about["versions"].items()]
     lines += ["", *noise(results), "",
-              "\"is 2.00×\": ours is twice as good as the row, be it higher or lower; the median of "
-              "the rounds' ratios.", ""]
+              "\"is 2.00×\": ours is twice as good as the row, be it higher or lower; the median "
+              "of the rounds' ratios.", ""]
     for group in GROUPS:
         for key in FIGURES:
             lines += table(results, key, group)
