@@ -48,7 +48,7 @@
 #define NOBODY 65534
 #define NAMESPACES                                                                                 \
     (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET)
-#define FORBIDDEN "the kernel forbids it here; see docs/security.md, or --sandbox=off"
+#define FORBIDDEN "the kernel forbids it here: see SECURITY in vmchannel(1), or use --sandbox=off"
 
 struct ids {
     uid_t uid;

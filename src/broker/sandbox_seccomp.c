@@ -196,7 +196,7 @@ sandbox_filter_without(size_t without, struct error *err)
         rc = seccomp_load(filter);
     if (rc < 0)
         error_set(err, -rc,
-                  "%s (seccomp: the kernel forbids it here; see docs/security.md, or "
+                  "%s (the kernel forbids it here: see SECURITY in vmchannel(1), or use "
                   "--sandbox=off)",
                   step);
     seccomp_release(filter);

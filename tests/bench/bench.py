@@ -40,6 +40,7 @@ HERE = Path(__file__).resolve().parent
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-static"]
 SOURCES = {"load": HERE / "load.c", "service": HERE / "service.c",
            "bridge": HERE.parent / "e2e/bridge.c"}
+PACKAGE_OF = {"pasta": "passt", machine_subjects.QEMU: "qemu-system-x86"}  # Debian's
 ALL = SUBJECTS + machine_subjects.SUBJECTS
 
 
@@ -99,7 +100,7 @@ def measure(subject, name, effort, note):
 def run_round(classes, tools, options, results, note):
     effort = Effort(options.quick)
     names = options.measure or list(MEASURES)
-    for group in ("namespace", "machine"):
+    for group in report.GROUPS:
         members = [c for c in classes if c.group == group]
         if not members:
             continue
@@ -120,15 +121,17 @@ def describe(classes, options):
         done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
         return (done.stdout or done.stderr).split("\n")[0]
 
-    versions = {str(options.vmchannel): first_line([options.vmchannel, "--version"])}
+    versions = {"vmchannel": first_line([options.vmchannel, "--version"])}
     for program in sorted({n for c in classes for n in c.needs}):
-        package = subprocess.run(["dpkg-query", "-W", "-f", "${Version}",
-                                  "passt" if program == "pasta" else program], text=True,
-                                 capture_output=True, timeout=10)
-        versions[program] = package.stdout or first_line([program, "--version"])
+        package = PACKAGE_OF.get(program, program)
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], text=True,
+                              capture_output=True, timeout=10)
+        versions[program] = done.stdout or first_line([program, "--version"])
     return {"when": time.strftime("%Y-%m-%d %H:%M:%S"), "kernel": platform.release(),
             "cpus": os.cpu_count(), "rounds": options.rounds, "quick": options.quick,
-            "versions": versions, "subjects": {c.name: c.about for c in classes}}
+            "versions": versions, "subjects": {c.name: c.about for c in classes},
+            "groups": {c.name: c.group for c in classes},
+            "ours": [c.name for c in classes if c.is_ours]}
 
 
 def main(argv):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The subjects in a QEMU guest under emulation. All of them are ways out of one guest, so that its
 virtual CPU, which limits them, is the same: `vmchannel qemu`, and beside it on QEMU's own devices
-guestfwd, virtio-serial and the user network."""
+guestfwd, virtio-serial and the user network. Only vhost-user has a guest like it to itself, since
+that needs memory that is shared."""
 
 import os
 import subprocess
@@ -10,7 +11,7 @@ import threading
 from pathlib import Path
 
 from subjects import KINDS, Ours, Subject
-from world import PORT, Failed
+from world import MARK, PORT, Failed
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -41,8 +42,21 @@ def system(tools):
     return tools["kernel"], tools["initramfs"]
 
 
-def boot(world):
-    """The guest of all subjects."""
+class Marked:
+    """Starts a machine's processes with a mark, by which those that QEMU left are found again."""
+
+    def __init__(self, world, link):
+        self.world = world
+        self.mark = f"{world.directory}/{link}"
+        self.directory = world.directory / link
+        self.directory.mkdir()
+
+    def start(self, argv, **kwargs):
+        return self.world.start(argv, env=dict(os.environ, **{MARK: self.mark}), **kwargs)
+
+
+def boot(world, link):
+    """A guest whose vmchannel has that link to QEMU."""
     directory = world.directory
     options = ["-device", "virtio-serial-pci", "-netdev",
                "user,id=user,net=10.0.3.0/24," + ",".join(
@@ -53,10 +67,10 @@ def boot(world):
                     "-chardev", f"socket,id=port{i},path={directory}/{kind}",
                     "-device", f"virtserialport,chardev=port{i},nr={i + 1}",
                     "-vmchannel", f"{PORT + i}:unix:{directory}/{kind}"]
-    argv = [world.tools["vmchannel"], "qemu", "--quiet", "--nic", f"virtio-net-pci,mac={OUR_MAC}",
-            "--", QEMU]
+    argv = [world.tools["vmchannel"], "qemu", "--quiet", "--link", link, "--nic",
+            f"virtio-net-pci,mac={OUR_MAC}", "--", QEMU]
     try:
-        machine = Machine(world, system(world.tools), argv, options)
+        machine = Machine(Marked(world, link), system(world.tools), argv, options)
         machine.wait_booted()
         code, output = machine.sh(CONFIGURE.format(ours=OUR_MAC, user=USER_MAC).replace("\n", " "))
     except (AssertionError, subprocess.SubprocessError) as e:
@@ -64,6 +78,14 @@ def boot(world):
     if code != 0:
         raise Failed(f"the QEMU guest's network: {output}")
     return machine
+
+
+def machine_of(world, link):
+    if not hasattr(world, "machines"):
+        world.machines = {}
+    if link not in world.machines:
+        world.machines[link] = boot(world, link)
+    return world.machines[link]
 
 
 class GuestLoad:
@@ -101,13 +123,14 @@ class InMachine(Subject):
     """A way out of the guest that QEMU itself makes: it has no daemon of its own."""
 
     group = "machine"
-    needs = (QEMU, "busybox", "cpio")
+    needs = (QEMU,)
+    tools = ("busybox", "cpio")
+
+    link = "stream"
     measures = ("send", "receive", "trip1", "trip64")
 
     def start(self):
-        if not hasattr(self.world, "machine"):
-            self.world.machine = boot(self.world)
-        self.machine = self.world.machine
+        self.machine = machine_of(self.world, self.link)
 
     def load(self, kind, *args):
         return GuestLoad(self.machine, self.target(kind), args)
@@ -135,7 +158,17 @@ class OurQemu(InMachine):
 
     def pids(self):
         """What `vmchannel qemu` left beside the QEMU that it became: no child of it any more."""
-        return self.world.all_running(self.world.tools["vmchannel"])
+        pids = self.world.all_running(self.world.tools["vmchannel"],
+                                      f"{self.world.directory}/{self.link}")
+        if not pids:
+            raise Failed("vmchannel is not there")
+        return pids
+
+
+class OurVhostUser(OurQemu):
+    name = "vmchannel qemu vhost"
+    about = "vmchannel qemu --link vhost-user, in a guest to itself"
+    link = "vhost-user"
 
 
 class Guestfwd(InMachine):
@@ -163,4 +196,4 @@ class VirtioSerial(InMachine):
         return f"/dev/vport0p{KINDS.index(kind) + 1}"
 
 
-SUBJECTS = [OurQemu, Guestfwd, VirtioSerial, UserNetwork]
+SUBJECTS = [OurQemu, OurVhostUser, Guestfwd, VirtioSerial, UserNetwork]

@@ -15,7 +15,7 @@ class Effort:
     """How long each measurement takes."""
 
     def __init__(self, quick):
-        self.warm_ms = 100 if quick else 250
+        self.warm_ms = 200 if quick else 1500  # pasta takes so long until it is at its best
         self.run_ms = 300 if quick else 1000
         self.trip_ms = 200 if quick else 600
         self.connect_ms = 300 if quick else 1000

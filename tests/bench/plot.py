@@ -4,11 +4,12 @@ quartile to quartile. No library: an SVG is text."""
 
 from xml.sax.saxutils import escape
 
-from report import FIGURES, quartiles
+from report import FIGURES, GROUPS, quartiles
 
 PANELS = [("send", "gbit"), ("receive", "gbit"), ("send16", "gbit"), ("receive16", "gbit"),
           ("send", "daemon"), ("receive", "daemon"), ("trip1", "p50"), ("trip1", "p99"),
           ("connect", "rate"), ("first", "ms"), ("memory", "mib0"), ("memory", "mib10000")]
+MACHINE_PANELS = [("send", "gbit"), ("receive", "gbit"), ("send", "path"), ("receive", "path")]
 COLUMNS = 2
 PANEL_WIDTH, LABEL_WIDTH, VALUE_WIDTH = 460, 130, 60
 ROW_HEIGHT, TITLE_HEIGHT, GAP = 18, 26, 24
@@ -24,10 +25,11 @@ def text(x, y, words, anchor="start", weight="normal"):
             f"{escape(words)}</text>")
 
 
-def panel(results, key, names, x, y):
+def panel(results, key, group, x, y):
+    names = results.names(key, group)
     title, unit, more_is_better, digits = FIGURES[key]
     better = "more" if more_is_better else "less"
-    parts = [text(x, y + 14, f"{title} ({unit}; {better} is better)", weight="bold")]
+    parts = [text(x, y + 14, f"{GROUPS[group]}{title} ({unit}; {better} is better)", weight="bold")]
     stats = {n: quartiles(results.values(n, key)) for n in names}
     room = PANEL_WIDTH - LABEL_WIDTH - VALUE_WIDTH
     scale = room / (max(high for _, _, high in stats.values()) or 1)
@@ -46,16 +48,16 @@ def panel(results, key, names, x, y):
 
 def as_svg(results):
     """The whole picture, as text."""
-    subjects = list(results.about["subjects"])
-    shown = [(key, [n for n in subjects if results.values(n, key)]) for key in PANELS]
-    shown = [(key, names) for key, names in shown if names]
+    shown = [(key, "namespace") for key in PANELS] + [(key, "machine") for key in MACHINE_PANELS]
+    shown = [panel_of for panel_of in shown if results.names(*panel_of)]
     width = COLUMNS * (PANEL_WIDTH + GAP) + GAP
     parts, y = [], GAP
     for i in range(0, len(shown), COLUMNS):
         line = shown[i:i + COLUMNS]
-        for column, (key, names) in enumerate(line):
-            parts += panel(results, key, names, GAP + column * (PANEL_WIDTH + GAP), y)
-        y += TITLE_HEIGHT + ROW_HEIGHT * max(len(names) for _, names in line) + GAP
+        for column, (key, group) in enumerate(line):
+            parts += panel(results, key, group, GAP + column * (PANEL_WIDTH + GAP), y)
+        rows = max(len(results.names(*panel_of)) for panel_of in line)
+        y += TITLE_HEIGHT + ROW_HEIGHT * rows + GAP
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y}" '
         f'viewBox="0 0 {width} {y}" font-family="sans-serif" font-size="11">',

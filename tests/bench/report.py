@@ -6,6 +6,8 @@ from statistics import median
 
 GUEST_TO_HOST, HOST_TO_GUEST = "guest to host", "host to guest"
 
+GROUPS = {"namespace": "", "machine": "QEMU guest, "}  # group of subjects -> how its tables begin
+
 # (measurement, figure): title, unit, more is better, digits
 FIGURES = {
     ("send", "gbit"): (f"{GUEST_TO_HOST}, 1 connection", "Gbit/s", True, 2),
@@ -78,6 +80,11 @@ class Results:
     def values(self, subject, key):
         return [v for v in self.per_round(subject, key) if v is not None]
 
+    def names(self, key, group):
+        """Subjects of the group that have the figure."""
+        return [n for n, of in self.about["groups"].items()
+                if of == group and self.values(n, key)]
+
     def ratio(self, ours, peer, key):
         """How many times better ours is: the median over the rounds."""
         more_is_better = FIGURES[key][2]
@@ -88,7 +95,8 @@ class Results:
         return median(ratios) if ratios else None
 
     def as_json(self):
-        return {**self.about, "rounds": self.rounds, "spin_ms": self.spins_ms,
+        return {**self.about, "rounds": self.rounds,
+                "spin_ms": self.spins_ms,
                 "load_average": self.loads, "failures": self.failures,
                 "units": {f"{m}.{f}": FIGURES[m, f][1] for m, f in FIGURES}}
 
@@ -96,27 +104,29 @@ class Results:
 def noise(results):
     loads, spins = results.loads, results.spins_ms
     lines = [f"Noise: a fixed loop took {median(spins):.1f} ms, quartiles "
-             f"{spread_percent(spins):.0f} % apart, from {min(spins):.1f} to {max(spins):.1f}; load "
-             f"average {min(loads):.1f} to {max(loads):.1f} on {results.about['cpus']} CPUs."]
+             f"{spread_percent(spins):.0f} % apart, from {min(spins):.1f} to {max(spins):.1f}; "
+             f"load average {min(loads):.1f} to {max(loads):.1f} on {results.about['cpus']} CPUs."]
     raw = results.values("raw Unix socket", ("send", "gbit"))
     if raw:
         lines.append(f"The raw Unix socket moved {median(raw):.1f} Gbit/s, quartiles "
                      f"{spread_percent(raw):.0f} % apart, from {min(raw):.1f} to {max(raw):.1f}.")
     if len(results.rounds) < 5:
         lines.append("Fewer than five rounds: an impression, not a measurement.")
+    if results.about["quick"]:
+        lines.append("Quick: too short for a peer that starts slowly, as pasta does.")
     if max(loads) > 2 + results.about["cpus"]:
         lines.append("Others were busy: compare by the ratios, and trust no absolute figure.")
     return lines
 
 
-def table(results, key):
-    """One figure over all subjects that have it; [] when none has."""
+def table(results, key, group):
+    """One figure over all subjects of a group that have it; [] when none has."""
     title, unit, _, digits = FIGURES[key]
-    names = [n for n in results.about["subjects"] if results.values(n, key)]
+    names = results.names(key, group)
     if not names:
         return []
-    ours = [n for n in names if n.startswith("vmchannel")]
-    head = [f"{title}{', ' + unit if unit else ''}", "median", "quartiles"]
+    ours = [n for n in names if n in results.about["ours"]]
+    head = [f"{GROUPS[group]}{title}{', ' + unit if unit else ''}", "median", "quartiles"]
     head += [n.removeprefix("vmchannel ") + " is" for n in ours]
     rows = []
     for name in names:
@@ -139,10 +149,11 @@ def as_text(results):
     lines += [f"- {name}: {what}" for name, what in about["subjects"].items()]
     lines += [f"- {program} {version}" for program, version in about["versions"].items()]
     lines += ["", *noise(results), "",
-              "\"is 2.00×\": ours is twice as good as the row, be it higher or lower; the median of "
-              "the rounds' ratios.", ""]
-    for key in FIGURES:
-        lines += table(results, key)
+              "\"is 2.00×\": ours is twice as good as the row, be it higher or lower; the median "
+              "of the rounds' ratios.", ""]
+    for group in GROUPS:
+        for key in FIGURES:
+            lines += table(results, key, group)
     if results.failures:
         lines += ["Failed:"] + [f"- {': '.join(f)}" for f in results.failures] + [""]
     return "\n".join(lines)

@@ -21,7 +21,8 @@ class Subject:
     name = ""
     about = ""
     is_ours = False
-    needs = ()                  # programs
+    needs = ()                  # the peer's programs
+    tools = ()                  # other programs
     measures = ALL_MEASURES
     group = "namespace"
     namespace = None
@@ -33,7 +34,7 @@ class Subject:
 
     @classmethod
     def is_installed(cls):
-        return all(shutil.which(program) for program in cls.needs)
+        return all(shutil.which(program) for program in cls.needs + cls.tools)
 
     def start(self):
         raise NotImplementedError

@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_one_subject_is_measured_and_nothing_is_left(vmchannel, directory):
     assert tap["send"]["gbit"] > 0.01
     assert tap["trip1"]["p50"] > 0
     assert results["rounds"][0]["raw Unix socket"]["send"]["gbit"] > 0.01
-    assert (directory / "bench.svg").read_text().startswith("<svg")
+    assert ElementTree.parse(directory / "bench.svg").getroot().tag.endswith("svg")
     assert "guest to host, 1 connection" in done.stdout
     assert left_behind() == []
 

@@ -5,6 +5,8 @@ either side; and `vmchannel qemu --link vhost-user`, which sets up the memory by
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 
 import pytest
@@ -198,3 +200,77 @@ def test_only_virtio_can_be_vhost_user(processes, vmchannel, directory):
     done = processes.run([vmchannel, "qemu", "--link", "vhost-user", "--nic", "e1000", "qemu",
                           "-vmchannel", f"600:unix:{directory}/lines"])
     assert done.returncode == 2 and "not with --link vhost-user" in done.stderr
+
+
+class FrontEnd:
+    """As little of a vhost-user front-end as it takes to run one ring, with no guest behind it."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(5)
+        self.socket.connect(str(path))
+        self.memory = os.memfd_create("guest", os.MFD_CLOEXEC)
+        self.kick = os.eventfd(0)
+        os.ftruncate(self.memory, 1 << 20)
+        user = 0x7f0000000000
+        self.send(2, struct.pack("=Q", 1 << 32))
+        self.send(5, struct.pack("=IIQQQQ", 1, 0, 0, 1 << 20, user, 0), self.memory)
+        self.send(8, struct.pack("=II", 1, 256))
+        self.send(9, struct.pack("=IIQQQQ", 1, 0, user, user + 0x8000, user + 0x4000, 0))
+        self.send(12, struct.pack("=Q", 1), self.kick)
+        self.send(1)
+        assert self.socket.recv(12)  # all of it is done
+        self.socket.recv(8)
+
+    def send(self, request, payload=b"", *fds):
+        message = struct.pack("=III", request, 1, len(payload)) + payload
+        socket.send_fds(self.socket, [message], fds)
+
+    def close(self):
+        self.socket.close()
+        os.close(self.memory)
+        os.close(self.kick)
+
+
+@pytest.fixture
+def served(processes, vmchannel, directory):
+    side = Side("listen", processes, vmchannel, None, directory)
+    side.start_daemon()
+    return side
+
+
+def test_memory_that_shrinks_costs_the_link_not_the_worker(served):
+    """SIGBUS inside of the sandbox."""
+    worker = served.daemon.worker()
+    for i in range(3):
+        front = FrontEnd(served.path)
+        os.ftruncate(front.memory, 0)
+        os.eventfd_write(front.kick, 1)
+        wait_until(lambda: served.daemon.log().count("shortened") > i, what="the end of the link")
+        assert front.socket.recv(1) == b""
+        front.close()
+    assert served.daemon.worker() == worker
+
+
+def test_front_ends_come_and_go(served):
+    """One that says nonsense, many that leave, and one behind another, which waits its turn."""
+    worker = served.daemon.worker()
+    front = FrontEnd(served.path)
+    front.send(4711)
+    assert front.socket.recv(1) == b""
+    front.close()
+    assert "unknown request 4711" in served.daemon.log()
+    for _ in range(200):
+        FrontEnd(served.path).close()
+    first = FrontEnd(served.path)
+    second = socket.socket(socket.AF_UNIX)
+    second.settimeout(0.3)
+    second.connect(str(served.path))
+    second.sendall(struct.pack("=III", 1, 1, 0))
+    with pytest.raises(TimeoutError):
+        second.recv(1)
+    first.close()
+    second.settimeout(5)
+    assert len(second.recv(20)) == 20
+    second.close()
+    assert served.daemon.worker() == worker

@@ -55,16 +55,15 @@ def run_tests(binary, rule, where):
     return done.returncode, done.stdout + done.stderr
 
 
-def is_needed_to_abort(binary, rule):
+def log_of_abort(binary, rule):
     env = {**os.environ, "VMCHANNEL_WITHOUT": rule, "VMCHANNEL_ABORT": "1"}
-    done = subprocess.run([binary, "run", "-vmchannel", "600:null", "--", "true"], env=env,
-                          capture_output=True, text=True, timeout=30)
-    return KILLED in done.stderr
+    return subprocess.run([binary, "run", "-vmchannel", "600:null", "--", "true"], env=env,
+                          capture_output=True, text=True, timeout=30).stderr
 
 
 def is_needed(binary, rule):
     if rule.startswith(ABORT):
-        return is_needed_to_abort(binary, rule)
+        return KILLED in log_of_abort(binary, rule)
     first = next((node for start, node in FIRST.items() if rule.startswith(start)), None)
     places = [[first], [REACH]] if first else [[REACH]]
     for where in places * 2:  # a test may fail before the broker has told why
@@ -82,6 +81,9 @@ def main(argv):
     code, output = run_tests(binary, "", [REACH])
     if code != 0:
         print(f"with all rules the tests fail:\n{output}")
+        return 1
+    if "ended by an abort" not in log_of_abort(binary, ""):
+        print("with all rules an abort is not told as one")
         return 1
     failed = 0
     for rule in rules:
