@@ -283,6 +283,15 @@ guest_raw(struct bench *b, const void *bytes, size_t len)
     close(fd);
 }
 
+// Until the counter moves: the kernel hands frames over when it gets to it.
+static void
+turns_until(struct bench *b, const uint64_t *counter)
+{
+    uint64_t before = *counter;
+    for (int i = 0; i < 300 && *counter == before; i++)
+        turns_for(b->loop, &b->p->down, 10);
+}
+
 TEST(ns_packet_drops_tagged_frames)
 {
     static const uint8_t plain[60] = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 0x88, 0xb5};
@@ -290,13 +299,14 @@ TEST(ns_packet_drops_tagged_frames)
                                        0,   0,   1,   0x81, 0,   0,   5, 0x88, 0xb5};
     struct bench b = bench_new();
     attach_packet(&b, 1500);
+    const struct link_stats *stats = link_stats_of(b.p->link);
     guest_raw(&b, plain, sizeof(plain));
-    turns_for(b.loop, &b.p->down, 20);
-    assert_int_equal(link_stats_of(b.p->link)->frames_in, 1);
+    turns_until(&b, &stats->frames_in);
+    assert_int_equal(stats->frames_in, 1);
     guest_raw(&b, tagged, sizeof(tagged));
-    turns_for(b.loop, &b.p->down, 20);
-    assert_int_equal(link_stats_of(b.p->link)->frames_in, 1);
-    assert_int_equal(link_stats_of(b.p->link)->dropped_in, 1);
+    turns_until(&b, &stats->dropped_in);
+    assert_int_equal(stats->frames_in, 1);
+    assert_int_equal(stats->dropped_in, 1);
     bench_free(&b);
 }
 
