@@ -16,8 +16,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GUEST_IF "vmc0" // what COMMAND sees
-#define OUR_IF   "vmc1" // packet: the far side of it, where the AF_PACKET socket is
+#define GUEST_IF   "vmc0" // what COMMAND sees
+#define CARRIER_MS 500
+#define OUR_IF     "vmc1" // packet: the far side of it, where the AF_PACKET socket is
 
 int
 run_netns_enter(struct error *err)
@@ -114,6 +115,25 @@ silence(const char *ifname)
     close(fd);
 }
 
+// Until the kernel has noticed the carrier, which it does in a work queue, it drops what is sent,
+// and COMMAND's first SYN would be answered a second later. It may take as long as it takes
+// elsewhere.
+static void
+wait_for_carrier(const char *ifname)
+{
+    struct ifreq req = {.ifr_flags = 0};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", ifname);
+    for (int ms = 0; ms < CARRIER_MS; ms++) {
+        if (ioctl(fd, SIOCGIFFLAGS, &req) < 0 || req.ifr_flags & IFF_RUNNING)
+            break;
+        usleep(1000);
+    }
+    close(fd);
+}
+
 static int
 bring_up_guest_if(const struct guest_config *guest, struct error *err)
 {
@@ -123,6 +143,8 @@ bring_up_guest_if(const struct guest_config *guest, struct error *err)
         rc = netns_add_addr(GUEST_IF, guest->guest_addr, (uint8_t)prefix_len(guest), err);
     if (rc == 0)
         rc = netns_link_up(GUEST_IF, err);
+    if (rc == 0)
+        wait_for_carrier(GUEST_IF);
     return rc;
 }
 
