@@ -72,7 +72,8 @@ def same_nics(program, page):
 
 def same_links(program, page):
     text = output(program, "serve", "--help")
-    told = set(re.findall(r"^ {20,}((?:stream|tap|packet|netns|vhost-user),\S+)$", text, re.MULTILINE))
+    kinds = "stream|tap|packet|netns|vhost-user"
+    told = set(re.findall(rf"^ {{20,}}((?:{kinds}),\S+)$", text, re.MULTILINE))
     shown = {plain(line) for line in section(page, "LINKS").splitlines() if line.startswith("*")}
     assert told == shown and len(told) == 5, (told, shown)
 
