@@ -40,12 +40,13 @@ class Side:
         if self.role == "listen":
             self.daemon.wait_until_up(self.path.exists, "the socket")
 
-    def start_machine(self):
+    def start_machine(self, *options):
         chardev = "reconnect=1" if self.role == "listen" else "server=on"
         self.machine = Machine(self.processes, self.system, ["qemu-system-x86_64"], [
             *MEMORY, "-chardev", f"socket,id=c0,path={self.path},{chardev}",
-            "-netdev", "vhost-user,id=n0,chardev=c0", *NIC])
-        self.machine.wait_booted().dhcp()
+            "-netdev", "vhost-user,id=n0,chardev=c0", *NIC, *options])
+        if "-incoming" not in options:
+            self.machine.wait_booted().dhcp()
 
     def close(self):
         if self.role == "connect" and self.path.exists():
@@ -137,6 +138,48 @@ def test_guest_resets_its_nic(side, listen, directory):
         assert code == 0, output
         side.machine.dhcp()
         expect_talk(side.machine, 2)
+    assert side.machine.power_off() == 0
+
+
+def monitor(path, command):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(path))
+        text = b""
+        for wanted in (1, 2):
+            while text.count(b"(qemu) ") < wanted:
+                part = s.recv(65536)
+                assert part, f"monitor: {text!r}"
+                text += part
+            if wanted == 1:
+                s.sendall(command.encode() + b"\n")
+        return text.decode(errors="replace")
+
+
+@pytest.mark.timeout(120)
+def test_guest_moves_to_another_qemu(processes, vmchannel, system, listen, directory):
+    """Pause and migration with the dirty log: by a file, so one QEMU is there after the other."""
+    listen(directory / "lines", answer_lines)
+    side = Side("listen", processes, vmchannel, system, directory)
+    side.start_daemon()
+    side.start_machine("-monitor", f"unix:{directory}/monitor,server=on,wait=off")
+    expect_talk(side.machine, 2)
+    monitor(directory / "monitor", "stop")
+    monitor(directory / "monitor", "cont")
+    expect_talk(side.machine, 2)
+    side.machine.sh(f"(ping -i 0.1 {CHANNEL} >/dev/null 2>&1) &")
+    monitor(directory / "monitor", f"migrate exec:cat>{directory}/state")
+    wait_until(lambda: "completed" in monitor(directory / "monitor", "info migrate"), 30,
+               "the end of the migration")
+    assert "postmigrate" in monitor(directory / "monitor", "info status")
+    side.machine.process.terminate()
+    side.machine.wait_ended()
+    (directory / "monitor").unlink(missing_ok=True)
+
+    side.start_machine("-incoming", f"exec:cat {directory}/state")
+    side.machine.sh(" true")  # the serial port may lose its first byte
+    recovers(side.machine)
+    expect_talk(side.machine, 5)
     assert side.machine.power_off() == 0
 
 
