@@ -4,6 +4,7 @@ either side; and `vmchannel qemu --link vhost-user`, which sets up the memory by
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -18,6 +19,7 @@ from harness.processes import children_of, wait_until
 from harness.services import answer_lines
 
 TRANSFER_BYTES = 8 << 20
+VHOST_LOG_ALL = 1 << 26
 NIC = ["-device", "virtio-net-pci,netdev=n0,romfile=,vectors=0"]  # vectors=0: QEMU < 8.0 and TCG
 MEMORY = ["-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
           "-machine", "memory-backend=mem0"]
@@ -34,7 +36,7 @@ class Side:
     def start_daemon(self):
         server = ",server=on" if self.role == "listen" else ""
         self.daemon = Daemon(self.processes, self.vmchannel, [
-            "--link", f"vhost-user,path={self.path}{server}",
+            "-v", "--link", f"vhost-user,path={self.path}{server}",
             "-vmchannel", f"600:unix:{self.directory}/lines",
             "-vmchannel", f"601:unix:{self.directory}/bulk"])
         if self.role == "listen":
@@ -172,6 +174,8 @@ def test_guest_moves_to_another_qemu(processes, vmchannel, system, listen, direc
     wait_until(lambda: "completed" in monitor(directory / "monitor", "info migrate"), 30,
                "the end of the migration")
     assert "postmigrate" in monitor(directory / "monitor", "info status")
+    features = re.findall("features 0x([0-9a-f]+)", side.daemon.log())
+    assert any(int(f, 16) & VHOST_LOG_ALL for f in features), "the dirty log was in use"
     side.machine.process.terminate()
     side.machine.wait_ended()
     (directory / "monitor").unlink(missing_ok=True)
