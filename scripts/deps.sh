@@ -15,8 +15,8 @@ BUILD="gcc libc6-dev libseccomp-dev meson ninja-build nettle-dev pkg-config scdo
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
 BENCH="$DEMO passt slirp4netns"
-CHECK="$DEMO clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps strace
-    python3-pytest python3-scapy python3-websockets"
+CHECK="$DEMO clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps
+    strace python3-pytest python3-scapy python3-websockets"
 
 case ${1-} in
 build) wanted="$BUILD" ;;
