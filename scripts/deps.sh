@@ -18,8 +18,8 @@ DEMO="$GUEST iproute2 python3"
 PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodejs node-ws
     openssh-client openssh-server redis-tools"
 BENCH="$DEMO passt slirp4netns"
-CHECK="$DEMO clang libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps strace
-    python3-pytest python3-scapy python3-websockets $PEERS"
+CHECK="$DEMO clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps
+    strace python3-pytest python3-scapy python3-websockets $PEERS"
 
 case ${1-} in
 build) wanted="$BUILD" ;;

@@ -20,6 +20,7 @@ struct vhost_ring {
     struct virtqueue queue;
     struct virtqueue_addr addr;
     bool has_addr;
+    bool has_base; // queue.next_avail is where to start; else that is at 0
     bool enabled;
     int kick_fd; // -1: none; the ring is to run when there is one
     int call_fd; // -1: the guest polls

@@ -72,6 +72,9 @@ start_ring_if_complete(struct vhost_user *v, struct vhost_ring *ring, struct err
     if (ring->kick_fd < 0 || !ring->has_addr || ring->queue.size == 0 || v->memory.count == 0 ||
         ring->queue.desc)
         return 0;
+    if (!ring->has_base)
+        ring->queue.next_avail = 0;
+    ring->has_base = true;
     int rc = virtqueue_start(&ring->queue, &ring->addr, err);
     if (rc < 0)
         return rc;
@@ -143,6 +146,7 @@ vhost_ring_on_base(struct vhost_user *v, struct vhost_message *m, struct vhost_r
         return error_set(err, EINVAL, "base %u of a %s ring", base,
                          ring->queue.desc ? "running" : "stopped");
     ring->queue.next_avail = (uint16_t)base;
+    ring->has_base = true;
     return 0;
 }
 
@@ -274,7 +278,8 @@ vhost_ring_reset(struct vhost_user *v, struct vhost_ring *ring)
     close_fd(&ring->kick_fd);
     ring->enabled = false;
     ring->has_addr = false;
-    ring->queue.next_avail = 0;
+    // QEMU 7.2 resets the status before it asks for the base, which it goes on from.
+    ring->has_base = false;
     ring->queue.broken[0] = '\0';
 }
 

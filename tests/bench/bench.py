@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import machine_subjects  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
-from measures import MEASURES, Effort  # noqa: E402
+from measures import MANY, MEASURES, Effort  # noqa: E402
 from subjects import SUBJECTS  # noqa: E402
 from world import Failed, World, result_of  # noqa: E402
 
@@ -97,23 +97,29 @@ def measure(subject, name, effort, note):
         return {}
 
 
-def run_round(classes, tools, options, results, note):
+def run_part(classes, names, tools, options, results, note):
+    """Measures with daemons of its own."""
     effort = Effort(options.quick)
-    names = options.measure or list(MEASURES)
-    for group in report.GROUPS:
-        members = [c for c in classes if c.group == group]
-        if not members:
-            continue
-        with World(tools) as world:
-            subjects = start_all(members, world, note)
-            for name in names:
-                for subject in subjects:
-                    if name not in subject.measures:
-                        continue
-                    results.add_noise(spin(world), os.getloadavg()[0])
-                    results.add(subject.name, name, measure(subject, name, effort, note))
+    with World(tools) as world:
+        subjects = start_all(classes, world, note)
+        for name in names:
             for subject in subjects:
-                subject.stop()
+                if name not in subject.measures:
+                    continue
+                results.add_noise(spin(world), os.getloadavg()[0])
+                results.add(subject.name, name, measure(subject, name, effort, note))
+        for subject in subjects:
+            subject.stop()
+
+
+def run_round(classes, tools, options, results, note):
+    wanted = options.measure or list(MEASURES)
+    for group in report.GROUPS:
+        # Many connections last, with fresh daemons: not all of them recover from those.
+        for part in ([n for n in wanted if n not in MANY], [n for n in wanted if n in MANY]):
+            members = [c for c in classes if c.group == group and set(part) & set(c.measures)]
+            if members:
+                run_part(members, part, tools, options, results, note)
 
 
 def describe(classes, options):
@@ -174,4 +180,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("bench.py: interrupted")

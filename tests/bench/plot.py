@@ -8,7 +8,7 @@ from report import FIGURES, GROUPS, quartiles
 
 PANELS = [("send", "gbit"), ("receive", "gbit"), ("send16", "gbit"), ("receive16", "gbit"),
           ("send", "daemon"), ("receive", "daemon"), ("trip1", "p50"), ("trip1", "p99"),
-          ("connect", "rate"), ("first", "ms"), ("memory", "mib0"), ("memory", "mib10000")]
+          ("connect", "rate"), ("first", "ms"), ("memory", "mib"), ("memory10000", "mib")]
 MACHINE_PANELS = [("send", "gbit"), ("receive", "gbit"), ("send", "path"), ("receive", "path")]
 COLUMNS = 2
 PANEL_WIDTH, LABEL_WIDTH, VALUE_WIDTH = 460, 130, 60

@@ -28,9 +28,9 @@ FIGURES = {
     ("trip64", "p99"): ("round trip, 64 bytes, p99", "µs", False, 1),
     ("connect", "rate"): ("connections, one after another", "1/s", True, 0),
     ("first", "ms"): ("start to first answered connection", "ms", False, 1),
-    ("memory", "mib0"): ("memory (PSS), no connection", "MiB", False, 2),
-    ("memory", "mib1000"): ("memory (PSS), 1 000 idle connections", "MiB", False, 2),
-    ("memory", "mib10000"): ("memory (PSS), 10 000 idle connections", "MiB", False, 2),
+    ("memory", "mib"): ("memory (PSS), no connection", "MiB", False, 2),
+    ("memory1000", "mib"): ("memory (PSS), 1 000 idle connections", "MiB", False, 2),
+    ("memory10000", "mib"): ("memory (PSS), 10 000 idle connections", "MiB", False, 2),
 }
 
 

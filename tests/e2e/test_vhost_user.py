@@ -4,6 +4,7 @@ either side; and `vmchannel qemu --link vhost-user`, which sets up the memory by
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -18,6 +19,7 @@ from harness.processes import children_of, wait_until
 from harness.services import answer_lines
 
 TRANSFER_BYTES = 8 << 20
+VHOST_LOG_ALL = 1 << 26
 NIC = ["-device", "virtio-net-pci,netdev=n0,romfile=,vectors=0"]  # vectors=0: QEMU < 8.0 and TCG
 MEMORY = ["-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
           "-machine", "memory-backend=mem0"]
@@ -34,18 +36,19 @@ class Side:
     def start_daemon(self):
         server = ",server=on" if self.role == "listen" else ""
         self.daemon = Daemon(self.processes, self.vmchannel, [
-            "--link", f"vhost-user,path={self.path}{server}",
+            "-v", "--link", f"vhost-user,path={self.path}{server}",
             "-vmchannel", f"600:unix:{self.directory}/lines",
             "-vmchannel", f"601:unix:{self.directory}/bulk"])
         if self.role == "listen":
             self.daemon.wait_until_up(self.path.exists, "the socket")
 
-    def start_machine(self):
+    def start_machine(self, *options):
         chardev = "reconnect=1" if self.role == "listen" else "server=on"
         self.machine = Machine(self.processes, self.system, ["qemu-system-x86_64"], [
             *MEMORY, "-chardev", f"socket,id=c0,path={self.path},{chardev}",
-            "-netdev", "vhost-user,id=n0,chardev=c0", *NIC])
-        self.machine.wait_booted().dhcp()
+            "-netdev", "vhost-user,id=n0,chardev=c0", *NIC, *options])
+        if "-incoming" not in options:
+            self.machine.wait_booted().dhcp()
 
     def close(self):
         if self.role == "connect" and self.path.exists():
@@ -137,6 +140,50 @@ def test_guest_resets_its_nic(side, listen, directory):
         assert code == 0, output
         side.machine.dhcp()
         expect_talk(side.machine, 2)
+    assert side.machine.power_off() == 0
+
+
+def monitor(path, command):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(path))
+        text = b""
+        for wanted in (1, 2):
+            while text.count(b"(qemu) ") < wanted:
+                part = s.recv(65536)
+                assert part, f"monitor: {text!r}"
+                text += part
+            if wanted == 1:
+                s.sendall(command.encode() + b"\n")
+        return text.decode(errors="replace")
+
+
+@pytest.mark.timeout(120)
+def test_guest_moves_to_another_qemu(processes, vmchannel, system, listen, directory):
+    """Pause and migration with the dirty log: by a file, so one QEMU is there after the other."""
+    listen(directory / "lines", answer_lines)
+    side = Side("listen", processes, vmchannel, system, directory)
+    side.start_daemon()
+    side.start_machine("-monitor", f"unix:{directory}/monitor,server=on,wait=off")
+    expect_talk(side.machine, 2)
+    monitor(directory / "monitor", "stop")
+    monitor(directory / "monitor", "cont")
+    expect_talk(side.machine, 2)
+    side.machine.sh(f"(ping -i 0.1 {CHANNEL} >/dev/null 2>&1) &")
+    monitor(directory / "monitor", f"migrate exec:cat>{directory}/state")
+    wait_until(lambda: "completed" in monitor(directory / "monitor", "info migrate"), 30,
+               "the end of the migration")
+    assert "postmigrate" in monitor(directory / "monitor", "info status")
+    features = re.findall("features 0x([0-9a-f]+)", side.daemon.log())
+    assert any(int(f, 16) & VHOST_LOG_ALL for f in features), "the dirty log was in use"
+    side.machine.process.terminate()
+    side.machine.wait_ended()
+    (directory / "monitor").unlink(missing_ok=True)
+
+    side.start_machine("-incoming", f"exec:cat {directory}/state")
+    side.machine.sh(" true")  # the serial port may lose its first byte
+    recovers(side.machine)
+    expect_talk(side.machine, 5)
     assert side.machine.power_off() == 0
 
 

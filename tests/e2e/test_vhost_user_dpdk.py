@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`--link vhost-user` with DPDK as the front-end: testpmd carries frames between net_virtio_user
-and a tap, so that a kernel's TCP is the guest. An implementation of its own, next to QEMU's; skipped
-where dpdk-testpmd (Debian: dpdk-dev) is not installed."""
+and a tap, so that a kernel's TCP is the guest. An implementation of its own, next to QEMU's;
+skipped where dpdk-testpmd (Debian: dpdk-dev) is not installed."""
 
 import shutil
 

@@ -332,6 +332,22 @@ TEST(a_stopped_ring_goes_on_where_it_was)
     vg_free(&g);
 }
 
+TEST(a_reset_does_not_forget_where_the_ring_was)
+{
+    struct vhost_guest g = vg_start(VG_FEATURES);
+    for (unsigned i = 0; i < 5; i++)
+        vg_send_frame(&g, 100, i);
+    vg_u64(&g, VHOST_SET_PROTOCOL_FEATURES, VHOST_PROTOCOL_STATUS);
+    vg_u64(&g, VHOST_SET_STATUS, 0); // QEMU 7.2 does so when the guest is paused
+    vg_state(&g, VHOST_GET_VRING_BASE, FROM_GUEST, 0);
+    assert_int_equal(vg_reply(&g, VHOST_GET_VRING_BASE) >> 32, 5);
+    vg_set_up(&g, VG_FEATURES);
+    vg_send_frame(&g, 100, 9);
+    expect_last(&g, 100, 9);
+    assert_int_equal(g.r->count, 6);
+    vg_free(&g);
+}
+
 TEST(a_disabled_ring_takes_frames_and_drops_them)
 {
     struct vhost_guest g = vg_start(VG_FEATURES);
