@@ -24,7 +24,7 @@ hub_session_begin(struct hub *hub, uint16_t channel)
     if (ch->config.max && ch->sessions >= ch->config.max) {
         if (!ch->full_told && log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
             log_warn("%s: channel %u: refused, it has %u connections, as many as it may",
-                hub->guest, ch->config.port, ch->sessions);
+                     hub->guest, ch->config.port, ch->sessions);
         ch->full_told = true;
         return false;
     }
@@ -52,7 +52,7 @@ hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errnum)
     if (left_out > 0)
         snprintf(more, sizeof more, " (%u lines left out)", left_out);
     log_warn("%s: channel %u: %s: %s: %s%s", hub->guest, ch->config.port,
-        ch->config.text ? ch->config.text : "host end", what, strerrordesc_np(errnum), more);
+             ch->config.text ? ch->config.text : "host end", what, strerrordesc_np(errnum), more);
 }
 
 void
@@ -194,15 +194,16 @@ hub_add_channel(struct hub *hub, const struct hub_channel *channel)
         return -EEXIST;
     if (hub->channel_count == HUB_CHANNELS_MAX)
         return -ENOSPC;
-    hub->channels[hub->channel_count] = (struct channel) {
+    hub->channels[hub->channel_count] = (struct channel){
         .config = *channel,
         .log_fd = -1,
-        .limit = {
-            .burst = FAULT_BURST,
-            .interval_us = FAULT_INTERVAL_US,
-            .tokens = FAULT_BURST,
-            .refilled_us = loop_now_us(hub->loop),
-        },
+        .limit =
+            {
+                .burst = FAULT_BURST,
+                .interval_us = FAULT_INTERVAL_US,
+                .tokens = FAULT_BURST,
+                .refilled_us = loop_now_us(hub->loop),
+            },
     };
     hub->port_channel[channel->port] = (uint16_t)++hub->channel_count;
     return (int)hub->channel_count - 1;
@@ -239,8 +240,8 @@ hub_new(struct loop *loop, const struct hub_config *config)
     hub->sockets = calloc(n, sizeof *hub->sockets);
     hub->timer = loop_timer_new(loop, on_timer, hub);
     hub->stack = stack_new(&config->stack, &relay_stack_ops, hub, loop_now_us(loop));
-    if (!hub->channels || !hub->port_channel || !hub->relays || !hub->sockets || hub->timer < 0
-        || !hub->stack) {
+    if (!hub->channels || !hub->port_channel || !hub->relays || !hub->sockets || hub->timer < 0 ||
+        !hub->stack) {
         hub_free(hub);
         return NULL;
     }
@@ -276,8 +277,7 @@ hub_free(struct hub *hub)
 bool
 hub_guest_has_finished(const struct hub *hub)
 {
-    return relay_guest_has_finished(hub) && socket_guest_has_finished(hub) &&
-           !hub->lingering.first;
+    return relay_guest_has_finished(hub) && socket_guest_has_finished(hub) && !hub->lingering.first;
 }
 
 const struct stack_stats *

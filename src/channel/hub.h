@@ -31,8 +31,8 @@ struct hub_opener {
 
 struct hub_channel {
     uint16_t port;
-    uint32_t max;       // connections at once; 0: as many as the guest has
-    bool accept_early;  // the guest connects before the host end is there (server=on,wait=off)
+    uint32_t max;      // connections at once; 0: as many as the guest has
+    bool accept_early; // the guest connects before the host end is there (server=on,wait=off)
     const struct device *device; // the caller's, outlives the hub; NULL: a raw stream socket
     const char *text;            // of the device, for log lines; likewise; may be NULL
 };

@@ -27,20 +27,20 @@ enum relay_state {
 // One connection of the stack and its host end. Index = conn.
 struct relay {
     struct hub *hub;
-    struct end_io host;    // while OPEN
-    uint32_t ready_next;   // index + 1 on the hub's ready list
+    struct end_io host;  // while OPEN
+    uint32_t ready_next; // index + 1 on the hub's ready list
     uint32_t generation;
     uint16_t channel;
-    uint8_t state;         // enum relay_state
+    uint8_t state; // enum relay_state
     bool in_ready;
-    bool readable;         // the host end may have bytes (edge-triggered: until EAGAIN)
-    bool writable;         // ... or room
-    bool hangup;           // the host end is closed both ways
-    bool finishing;        // the host end finished sending; bytes before that may still stand there
-    bool host_eof;         // read to the end; the guest has been told
-    bool write_failed;     // the host end takes no more bytes, ever
-    bool guest_eof;        // the guest sent its last byte, and the host end was told
-    bool draining;         // what can be read now is all that the host end will ever give
+    bool readable;     // the host end may have bytes (edge-triggered: until EAGAIN)
+    bool writable;     // ... or room
+    bool hangup;       // the host end is closed both ways
+    bool finishing;    // the host end finished sending; bytes before that may still stand there
+    bool host_eof;     // read to the end; the guest has been told
+    bool write_failed; // the host end takes no more bytes, ever
+    bool guest_eof;    // the guest sent its last byte, and the host end was told
+    bool draining;     // what can be read now is all that the host end will ever give
 };
 
 enum socket_state {
@@ -57,9 +57,9 @@ struct socket_session {
     struct splice *splice; // while JOINED
     struct pump *pump;     // while PUMPED
     uint32_t generation;
-    uint32_t next_free;    // index + 1
+    uint32_t next_free; // index + 1
     uint16_t channel;
-    uint8_t state;         // enum socket_state
+    uint8_t state; // enum socket_state
 };
 
 struct listener {
@@ -83,18 +83,18 @@ struct hub {
     struct hub_opener opener;
     struct stack *stack;
     uint32_t max_conns;
-    uint16_t mtu;         // as configured; a link may carry less
-    struct link *link;    // NULL while down
+    uint16_t mtu;      // as configured; a link may carry less
+    struct link *link; // NULL while down
     void (*on_down)(void *ctx);
     void *on_down_ctx;
-    int timer;            // the stack's next deadline
+    int timer; // the stack's next deadline
 
     struct channel *channels;
     size_t channel_count;
     uint16_t *port_channel; // by port: channel index + 1, 0: none
     uint32_t session_count;
 
-    struct relay *relays;  // max_conns
+    struct relay *relays;             // max_conns
     uint32_t ready_first, ready_last; // relays with work, index + 1
 
     struct socket_session *sockets; // max_conns
@@ -103,7 +103,7 @@ struct hub {
     size_t listener_count;
 
     struct linger_list lingering; // host ends that outlive their connection
-    uint32_t guest_cid; // whom AF_VSOCK listeners admit, 0: nobody
+    uint32_t guest_cid;           // whom AF_VSOCK listeners admit, 0: nobody
 };
 
 // hub.c
@@ -116,8 +116,8 @@ void hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errn
 
 // relay.c
 extern const struct stack_ops relay_stack_ops;
-void relay_opened(
-    struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
+void
+relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void relay_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool relay_guest_has_finished(const struct hub *hub);
 void relay_close_all(struct hub *hub); // without the stack's knowledge, at the very end
@@ -132,8 +132,8 @@ void relay_pump_to_guest(struct relay *r);
 void relay_pump_ready(struct hub *hub);
 
 // socket_link.c
-void socket_opened(
-    struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
+void
+socket_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool socket_guest_has_finished(const struct hub *hub);
 void socket_close_all(struct hub *hub);

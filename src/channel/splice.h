@@ -13,8 +13,8 @@ struct splice;
 // failure. on_done is called once, when both are closed, never from within splice_new; the relay
 // has freed itself by then. NULL when descriptors or memory ran out (both fds are closed, the guest
 // side by reset).
-struct splice *splice_new(
-    struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx);
+struct splice *
+splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx);
 // The guest's last byte is with the host's side, or nobody will take it any more.
 bool splice_guest_has_finished(const struct splice *s);
 // Resets and closes both sides now; no on_done.

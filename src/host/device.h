@@ -49,10 +49,10 @@ struct device {
     bool websocket; // the same of WebSocket; never both, and never without server
     bool ipv4;      // tcp, udp: addresses that may be used (default both; never neither)
     bool ipv6;
-    bool abstract;  // unix: abstract name
-    bool tight;     // unix: abstract name without trailing zeros (default on)
-    bool append;    // file
-    bool signal;    // stdio: Ctrl-C on our terminal still raises SIGINT (default on)
+    bool abstract;        // unix: abstract name
+    bool tight;           // unix: abstract name without trailing zeros (default on)
+    bool append;          // file
+    bool signal;          // stdio: Ctrl-C on our terminal still raises SIGINT (default on)
     uint32_t reconnect_s; // client: retry every S seconds instead of refusing; 0: refuse
     uint32_t max;         // max=: connections at once; 0: no limit of its own; 1 when exclusive
     char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given

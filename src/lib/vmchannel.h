@@ -33,8 +33,8 @@ struct vmc_config {
 // NULL with err filled: out of memory or descriptors, a server=on path that cannot be listened on.
 struct vmc *vmc_new(const struct vmc_config *config, struct error *err);
 // Bytes that max_conns connections to these channels take at most: all rings full, and the tables.
-uint64_t vmc_memory_bound(
-    uint32_t max_conns, const struct channel_spec *channels, size_t channel_count);
+uint64_t
+vmc_memory_bound(uint32_t max_conns, const struct channel_spec *channels, size_t channel_count);
 void vmc_free(struct vmc *v); // closes every connection and the link; no callbacks
 
 // Frames: the guest's link on an open descriptor (link/link.h says what each kind must be). Takes

@@ -22,10 +22,10 @@ struct link {
     struct link_caps caps;
     struct link_stats stats;
     enum frame_csum csum_in; // of what comes in, where the link itself does not say
-    bool closed;    // link_free was called: touch nothing but the struct, call nobody
-    bool broken;    // on_down is due or was called; frames are dropped
-    int down_timer; // calls on_down from the loop for what link_send or link_flush found
-    char why[128];  // for on_down
+    bool closed;             // link_free was called: touch nothing but the struct, call nobody
+    bool broken;             // on_down is due or was called; frames are dropped
+    int down_timer;          // calls on_down from the loop for what link_send or link_flush found
+    char why[128];           // for on_down
 };
 
 // Makes fd non-blocking and adds it to the loop for reading. The caller has filled ops and caps.

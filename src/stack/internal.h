@@ -18,7 +18,7 @@
 #define TCP_RTO_MAX_US     60000000ull // RFC 6298 2.5
 #define TCP_RETRIES_MAX    15          // then the guest is gone; 3 min and more (RFC 9293 3.8.3 R2)
 #define TCP_SYN_RETRIES    6           // handshake, both ways
-#define TCP_OPENING_US     90000000ull    // no SYN for so long: Linux repeats it after 64 s at most
+#define TCP_OPENING_US     90000000ull // no SYN for so long: Linux repeats it after 64 s at most
 #define TCP_TIME_WAIT_US   10000000ull // 2 MSL for one hop that keeps nothing longer than 5 s
 #define TCP_ORPHAN_US      60000000ull // FIN-WAIT-2 without a host end, as Linux's tcp_fin_timeout
 #define TCP_KEEPALIVE_US   7200000000ull // RFC 9293 3.8.4

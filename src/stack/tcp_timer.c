@@ -5,7 +5,7 @@
 
 enum timer_kind {
     TIMER_NONE,
-    TIMER_OPENING,    // a guest that no longer repeats its SYN has given up
+    TIMER_OPENING,   // a guest that no longer repeats its SYN has given up
     TIMER_HANDSHAKE, // SYN or SYN-ACK again
     TIMER_RETRANSMIT,
     TIMER_PROBE, // the guest's window is closed (RFC 9293 3.8.6.1)

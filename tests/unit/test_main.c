@@ -46,7 +46,7 @@ void
 test_register(const char *name, void (*fn)(void **))
 {
     assert(test_count < TESTS_MAX);
-    tests[test_count++] = (struct CMUnitTest) {
+    tests[test_count++] = (struct CMUnitTest){
         .name = name, .test_func = fn, .setup_func = before, .teardown_func = after};
 }
 

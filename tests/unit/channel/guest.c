@@ -65,8 +65,8 @@ guest_data(void *ctx, uint32_t conn, const struct iovec *iov, int iovcnt)
         size_t n = iov[i].iov_len < room ? iov[i].iov_len : room;
         memcpy(c->data + c->len, iov[i].iov_base, n);
         if (((struct rig *)ctx)->on_bytes)
-            ((struct rig *)ctx)->on_bytes(((struct rig *)ctx)->ctx, iov[i].iov_base,
-                iov[i].iov_len);
+            ((struct rig *)ctx)
+                ->on_bytes(((struct rig *)ctx)->ctx, iov[i].iov_base, iov[i].iov_len);
         c->len += n;
         total += iov[i].iov_len;
     }
