@@ -169,7 +169,8 @@ host_end_flush(struct host_end *e)
         n = codec_reply(e->codec, e->out->bytes, buffer_room(e->out));
         e->out->len += n;
     } while (n > 0);
-    if (e->shut)
+    // An early goodbye waits for the handshake, whose answer it would cut off.
+    if (e->shut && (codec_is_open(e->codec) || e->wire_end != 0))
         shutdown(e->write_fd, SHUT_WR);
     return 0;
 }

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 static int
@@ -55,4 +57,14 @@ inet_resolve(struct inet_addrs *out, const struct device *dev, const struct devi
     }
     freeaddrinfo(list);
     return out->count > 0 ? 0 : error_set(err, EADDRNOTAVAIL, "address %s", addr->host);
+}
+
+void
+inet_set_options(int fd, const struct device *dev)
+{
+    if (dev->nodelay)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    // A Synch's DM is urgent data (RFC 854); out of the stream, its IAC would take the next byte.
+    if (dev->telnet)
+        setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
 }

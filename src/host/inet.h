@@ -29,3 +29,5 @@ enum inet_use {
 // 0, or -errno with err.
 int inet_resolve(struct inet_addrs *out, const struct device *dev, const struct device_addr *addr,
                  enum inet_use use, int socktype, int family, struct error *err);
+// What the device asks of its sockets. Wishes: another kind of socket has none of them.
+void inet_set_options(int fd, const struct device *dev);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -61,8 +60,7 @@ start_connect(const struct connector *c, const struct sockaddr *sa, socklen_t le
     int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_set(err, errno, "%s: cannot make a socket", spec->text);
-    if (spec->device.nodelay)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    inet_set_options(fd, &spec->device);
     int rc = connect(fd, sa, len) < 0 ? -errno : 0;
     if (rc < 0 && rc != -EINPROGRESS) {
         close(fd);

@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -126,8 +125,7 @@ listener_accept(void *state, const struct backend_try *t, struct end_fds *out, s
     int fd = backend_accept(l->socket.fd);
     if (fd < 0)
         return error_set(err, -fd, "%s: cannot accept", l->env->spec->text);
-    if (l->env->spec->device.nodelay)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    inet_set_options(fd, &l->env->spec->device);
     *out = (struct end_fds){{fd, -1}, 1};
     return 0;
 }

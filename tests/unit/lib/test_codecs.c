@@ -146,6 +146,23 @@ ON_BOTH_LINKS(telnet_carries_bulk_to_the_guest)
     bench_fini(&b);
 }
 
+// A Synch (RFC 854): its DM is sent urgent, and belongs to the stream of commands all the same.
+ON_BOTH_LINKS(telnet_synch_takes_no_byte_with_it)
+{
+    static const uint8_t synch[2] = {IAC, 242};
+    int fd = server_init(socket_link, "telnet", "");
+    guest_join(&g, &b);
+    write_wire(fd, "A", 1);
+    assert_int_equal(send(fd, synch, sizeof(synch), MSG_OOB), sizeof(synch));
+    write_wire(fd, "B", 1);
+    guest_expect(&g, "AB", 2);
+    shutdown(fd, SHUT_WR);
+    guest_expect_eof(&g);
+    guest_close(&g);
+    close(fd);
+    bench_fini(&b);
+}
+
 // --- websocket -----------------------------------------------------------------------------------
 
 static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
@@ -220,6 +237,24 @@ ON_BOTH_LINKS(guest_that_is_early_waits_for_the_handshake)
     guest_expect_eof(&g);
     guest_close(&g);
     assert_false(g.reset);
+    assert_int_equal(read_wire(fd, stream, 1), 0);
+    close(fd);
+    bench_fini(&b);
+}
+
+ON_BOTH_LINKS(guest_that_ends_before_the_handshake_leaves_it_whole)
+{
+    uint8_t opcode;
+    int fd = server_init(socket_link, "websocket", ",wait=off");
+    guest_join(&g, &b);
+    guest_shutdown(&g);
+    bench_turns(&b, 50);
+    shake_hands(fd);
+    receive_frame(fd, &opcode, stream);
+    assert_int_equal(opcode, 8);
+    send_frame(fd, 8, "\3\350", 2);
+    guest_expect_eof(&g);
+    guest_close(&g);
     assert_int_equal(read_wire(fd, stream, 1), 0);
     close(fd);
     bench_fini(&b);
