@@ -146,6 +146,30 @@ find_place(const struct domain *d, struct place place)
                                                : xml_space_before(&d->xml, limit);
 }
 
+// libvirt writes metadata anew, with double quotes where we have single ones; and the devices in an
+// order of its own, in which places counted before mean nothing.
+static bool
+is_rewritten(const struct domain *d)
+{
+    struct xml_attr attr = {0};
+    return xml_next_attr(&d->xml, d->channels, &attr) && d->xml.text[attr.value - 1] == '"';
+}
+
+// Text with one line break and indentation in place of another one.
+static void
+add_indented(struct buffer *b, const char *text, size_t len, const char *from, const char *to)
+{
+    size_t from_len = strlen(from);
+    for (const char *at = text, *end = text + len; at < end;) {
+        const char *next = from_len > 0 ? memmem(at, (size_t)(end - at), from, from_len) : NULL;
+        buffer_add(b, at, (size_t)((next ? next : end) - at));
+        if (!next)
+            return;
+        buffer_add_text(b, to);
+        at = next + from_len;
+    }
+}
+
 static int
 put_back(const struct domain *d, const struct elements *all, const struct record *r,
          struct edits *e, struct error *err)
@@ -154,13 +178,16 @@ put_back(const struct domain *d, const struct elements *all, const struct record
     if (d->devices == XML_NONE || xml_is_self_closed(&d->xml, d->devices))
         return domain_error(d, d->channels, err,
                             "no <devices> that the vmchannel interfaces could stand in");
+    bool rewritten = is_rewritten(d);
+    struct layout from = layout_in(d, d->channels), to = layout_in(d, d->devices);
     for (size_t i = 0; i < all->in_metadata; i++) {
-        uint32_t from, to;
-        if (i < r->count)
+        uint32_t start, end;
+        if (i < r->count && !rewritten)
             place = r->places[i];
-        record_span(d, all, i, &from, &to);
+        record_span(d, all, i, &start, &end);
         edit_begin(e, find_place(d, place), 0);
-        buffer_add(&e->text, d->xml.text + from, to - from);
+        add_indented(&e->text, d->xml.text + start, end - start, rewritten ? from.line : "",
+                     to.line);
         edit_end(e);
     }
     return 0;
