@@ -138,6 +138,8 @@ serve_main(const struct command *self, char **argv)
     } else {
         settings_apply_verbosity(&s, LOG_INFO);
         config.has_stdio = true;
+        s.user.group = s.guest.access.gid;
+        config.user = s.user.name[0] ? &s.user : NULL;
         config.exit_on_link_down = config.link.fd >= 0;
         rc = serve(&config);
     }
