@@ -16,6 +16,9 @@ enum command_id {
     COMMAND_RUN = 2,
     COMMAND_QEMU = 4,
     COMMAND_XML = 8,
+    COMMAND_HOOK = 16,
+    COMMAND_INSTALL_HOOK = 32,
+    COMMAND_LIBVIRT = 64, // those that vmchannel-libvirt does
     COMMAND_KUBEVIRT_HOOK = 128,
 };
 
@@ -29,7 +32,8 @@ struct command {
 };
 
 extern const struct command command_serve, command_run, command_qemu, command_xml,
-    command_kubevirt_hook;
+    command_kubevirt_hook, command_hook, command_install_hook, command_define, command_create,
+    command_edit, command_dumpxml, command_undefine;
 
 // "vmchannel: MESSAGE" to stderr, then exit.
 _Noreturn void die(const struct error *err);            // status 1

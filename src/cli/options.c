@@ -131,6 +131,13 @@ set_mode(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_remove(struct settings *s, const char *value, struct error *err)
+{
+    s->remove = true;
+    return 0;
+}
+
+static int
 set_xml(struct settings *s, const char *value, struct error *err)
 {
     s->xml = value;
@@ -269,6 +276,7 @@ static const struct cli_option options[] = {
     {"--group", NULL, "GROUP", "group of Unix sockets that are made", EVERY_COMMAND, set_group},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
+    {"--remove", NULL, NULL, "remove the hook instead", COMMAND_INSTALL_HOOK, set_remove},
     {"--verbose", "v", NULL, "log more (repeatable)", EVERY_COMMAND, set_verbose},
     {"--quiet", NULL, NULL, "log errors only", EVERY_COMMAND, set_quiet},
 };

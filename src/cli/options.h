@@ -22,6 +22,7 @@ struct settings {
     bool reverse;              // xml --reverse
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
+    bool remove;        // install-hook --remove
     struct run_as user; // --user; name "" when not given
 };
 

@@ -5,6 +5,7 @@
 #include "broker/broker.h"
 #include "cli/cli.h"
 #include "cli/document.h"
+#include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "config/domain_xml.h"
@@ -59,10 +60,12 @@ serve(const struct broker_config *config)
         die_errno(-stop_fd, "signalfd");
     signal(SIGPIPE, SIG_IGN);
 
+    int notify_fd = notify_open(); // as who we are
     struct broker *b = broker_start(config, &err);
     if (!b)
         die(&err);
     log_info("%s: ready", config->guest->name);
+    notify_ready(notify_fd);
     int rc = broker_run(b, stop_fd);
     broker_free(b);
     return rc < 0 ? EXIT_FAILED : EXIT_SUCCESS;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// See qemu_user.h. libvirt would tell by its capabilities, but a hook may not ask it.
+#include "cli/qemu_user.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_SIZE 512
+
+// KEY = "VALUE", with white space anywhere and a comment behind.
+static bool
+take_value(const char *line, const char *key, char *out, size_t out_size)
+{
+    char value[LINE_SIZE];
+    line += strspn(line, " \t");
+    size_t len = strlen(key);
+    if (strncmp(line, key, len) != 0 || sscanf(line + len, " = \"%511[^\"]\"", value) != 1)
+        return false;
+    snprintf(out, out_size, "%s", value);
+    return true;
+}
+
+static int
+read_conf(const char *conf, char *user, char *group, size_t size, struct error *err)
+{
+    char line[LINE_SIZE];
+    FILE *f = fopen(conf, "re");
+    if (!f)
+        return errno == ENOENT ? 0 : error_set(err, errno, "%s", conf);
+    while (fgets(line, sizeof(line), f))
+        if (!take_value(line, "user", user, size))
+            take_value(line, "group", group, size);
+    fclose(f);
+    return 0;
+}
+
+// A name, or a number, which libvirt wants to have a plus sign in front.
+static const struct passwd *
+find_user(const char *text)
+{
+    char *end;
+    const struct passwd *p = *text == '+' ? NULL : getpwnam(text);
+    if (p)
+        return p;
+    unsigned long uid = strtoul(text, &end, 10);
+    return end == text || *end != '\0' ? NULL : getpwuid((uid_t)uid);
+}
+
+static const struct group *
+find_group(const char *text)
+{
+    char *end;
+    const struct group *g = *text == '+' ? NULL : getgrnam(text);
+    if (g)
+        return g;
+    unsigned long gid = strtoul(text, &end, 10);
+    return end == text || *end != '\0' ? NULL : getgrgid((gid_t)gid);
+}
+
+static const char *
+compiled_in(void)
+{
+    static const char *const names[] = {"libvirt-qemu", "qemu"}; // Debian's; Fedora's and SUSE's
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (getpwnam(names[i]))
+            return names[i];
+    return "root";
+}
+
+int
+qemu_user_find(const char *conf, struct run_as *out, struct error *err)
+{
+    char user[LINE_SIZE] = "", group[LINE_SIZE] = "";
+    int rc = read_conf(conf, user, group, sizeof(user), err);
+    if (rc < 0)
+        return rc;
+    if (!*user)
+        snprintf(user, sizeof(user), "%s", compiled_in());
+    const struct passwd *p = find_user(user);
+    if (!p || strlen(p->pw_name) >= sizeof(out->name))
+        return error_set(err, ENOENT, "%s: user '%s'", conf, user);
+    *out = (struct run_as){.uid = p->pw_uid, .gid = p->pw_gid, .group = (gid_t)-1};
+    strcpy(out->name, p->pw_name);
+    const struct group *g = *group ? find_group(group) : NULL;
+    if (*group && !g)
+        return error_set(err, ENOENT, "%s: group '%s'", conf, group);
+    if (g)
+        out->group = g->gr_gid;
+    return 0;
+}
