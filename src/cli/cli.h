@@ -10,6 +10,9 @@
 #define EXIT_CANNOT_RUN 126 // COMMAND or QEMU is there and cannot be executed
 #define EXIT_NOT_FOUND  127 // COMMAND or QEMU is not there
 
+#define LIBVIRT_HOOK_DIR "/etc/libvirt/hooks/qemu.d"
+#define LIBVIRT_HOOK     LIBVIRT_HOOK_DIR "/vmchannel"
+
 // One bit each, so that an option can name the commands that take it.
 enum command_id {
     COMMAND_SERVE = 1,

@@ -17,8 +17,6 @@
 #include <unistd.h>
 
 #define HOOKS     "/etc/libvirt/hooks"
-#define HOOK_DIR  HOOKS "/qemu.d"
-#define HOOK      HOOK_DIR "/vmchannel"
 #define HOOK_TEMP HOOKS "/.vmchannel.new" // not where libvirt would run it
 #define HOOK_MODE 0755
 
@@ -58,14 +56,14 @@ write_hook(void)
     char program[PATH_MAX];
     program_path(program);
     make_directory(HOOKS);
-    make_directory(HOOK_DIR);
+    make_directory(LIBVIRT_HOOK_DIR);
     unlink(HOOK_TEMP);
     int fd = open(HOOK_TEMP, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, HOOK_MODE);
     if (fd < 0)
         die_errno(errno, HOOK_TEMP);
     bool good = dprintf(fd, script, program) > 0 && fchmod(fd, HOOK_MODE) == 0;
-    if (close(fd) < 0 || !good || rename(HOOK_TEMP, HOOK) < 0)
-        die_errno(errno, HOOK);
+    if (close(fd) < 0 || !good || rename(HOOK_TEMP, LIBVIRT_HOOK) < 0)
+        die_errno(errno, LIBVIRT_HOOK);
 }
 
 // The daemon locks its pid file, so the kernel tells who it is, if it runs at all.
@@ -105,18 +103,18 @@ install_hook_main(const struct command *self, char **argv)
         die_usage("install-hook: unexpected word '%s' (accepted: options)", *rest);
     settings_fini(&s);
     if (geteuid() != 0)
-        die_errno(EPERM, HOOK ": only root can install it");
+        die_errno(EPERM, LIBVIRT_HOOK ": only root can install it");
 
     if (s.remove) {
-        if (unlink(HOOK) < 0 && errno != ENOENT)
-            die_errno(errno, HOOK);
+        if (unlink(LIBVIRT_HOOK) < 0 && errno != ENOENT)
+            die_errno(errno, LIBVIRT_HOOK);
     } else {
         write_hook();
     }
     bool reloaded = false;
     for (size_t i = 0; i < sizeof(pid_files) / sizeof(pid_files[0]); i++)
         reloaded |= reload(pid_files[i]);
-    printf("%s: %s%s\n", HOOK, s.remove ? "removed" : "installed",
+    printf("%s: %s%s\n", LIBVIRT_HOOK, s.remove ? "removed" : "installed",
            reloaded ? ", libvirt's daemon reloaded" : "; no libvirt daemon runs here");
     return EXIT_SUCCESS;
 }
@@ -126,7 +124,7 @@ const struct command command_install_hook = {
     .name = "install-hook",
     .synopsis = "[OPTION...]",
     .summary = "make libvirt run the hook, once on each host",
-    .text = "Writes " HOOK " and has libvirt's daemon reload,\n"
+    .text = "Writes " LIBVIRT_HOOK " and has libvirt's daemon reload,\n"
             "which begins to run it. Domains without channels are not touched by it.",
     .main = install_hook_main,
 };

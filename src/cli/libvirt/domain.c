@@ -2,6 +2,7 @@
 // See domain.h. The translation itself is config/domain_xml's.
 #include "cli/libvirt/domain.h"
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "config/domain_xml.h"
 
@@ -47,6 +48,25 @@ is_session(const char *uri)
     return len >= word && memcmp(uri + len - word, "/session", word) == 0;
 }
 
+static bool
+is_remote(const char *uri)
+{
+    const char *host = strstr(uri, "://");
+    return host && host[3] != '/';
+}
+
+// Without it the domain's start would wait for a daemon that nobody starts.
+static void
+look_for_hook(virConnectPtr c, const char *command)
+{
+    char *uri = virConnectGetURI(c);
+    if (uri && !is_remote(uri) && access(LIBVIRT_HOOK, X_OK) < 0)
+        log_warn("%s: " LIBVIRT_HOOK " is missing: run 'vmchannel install-hook' before the domain "
+                 "is started",
+                 command);
+    free(uri);
+}
+
 // Where the daemon's socket is to be: an ordinary user's libvirtd cannot write below /run, and has
 // its own sockets below $XDG_RUNTIME_DIR, or where that is not set, in ~/.cache.
 static void
@@ -54,12 +74,12 @@ socket_directory(virConnectPtr c, const char *command, char out[PATH_MAX])
 {
     char *uri = virConnectGetURI(c);
     const char *runtime = getenv("XDG_RUNTIME_DIR"), *cache = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME"), *host = uri ? strstr(uri, "://") : NULL;
+    const char *home = getenv("HOME");
     if (!uri)
         die_libvirt(command, "connection");
     if (!is_session(uri) || geteuid() == 0)
         snprintf(out, PATH_MAX, DOMAIN_XML_DIRECTORY);
-    else if (host && host[3] != '/')
+    else if (is_remote(uri))
         die_usage("%s: %s: the session of another host (accepted: the system of another host, or "
                   "'vmchannel %s' there)",
                   command, uri, command);
@@ -118,6 +138,8 @@ domain_submit(virConnectPtr c, const char *command, const char *file, const stru
     domain_info_fini(&info);
     if (domain_xml_translate(xml->data, xml->len, &options, &out, &err) < 0)
         die(&err);
+    if (memmem(out.data, out.len, DOMAIN_XML_NAMESPACE, strlen(DOMAIN_XML_NAMESPACE)))
+        look_for_hook(c, command);
     virDomainPtr domain =
         start ? virDomainCreateXML(c, out.data, 0) : virDomainDefineXML(c, out.data);
     if (!domain)

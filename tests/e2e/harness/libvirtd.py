@@ -71,11 +71,47 @@ wait # a shell reaps orphans meanwhile, which libvirtd waits for
 """
 
 
+# What the thread of 2009 asks for, and what else a domain needs to boot the tests' system.
+DOMAIN_XML = """\
+<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <os>
+    <type arch='x86_64'>hvm</type>
+    <kernel>{kernel}</kernel>
+    <initrd>{initrd}</initrd>
+    <cmdline>console=ttyS0 quiet panic=-1</cmdline>
+  </os>
+  <features><acpi/></features>
+  <devices>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+    <serial type='file'><source path='{directory}/{name}-console.log'/></serial>
+    <serial type='unix'><source mode='bind' path='{directory}/{name}-agent.sock'/></serial>
+{channels}  </devices>
+</domain>
+"""
+CHANNEL_XML = """\
+    <interface type='vmchannel'>
+      <source port='{port}'/>
+      <target path='{path}'/>
+    </interface>
+"""
+
+
 class Host:
     """The namespaces. Paths of theirs are reached from outside through path()."""
 
     def __init__(self, processes, vmchannel, directory: Path):
-        self.processes, self.vmchannel, self.directory = processes, vmchannel, directory
+        self.processes, self.directory = processes, directory
+        # Where other users find it, with the program that it becomes beside it.
+        for program in (vmchannel, vmchannel.with_name("vmchannel-libvirt")):
+            shutil.copy(program, directory)
+        self.vmchannel = directory / vmchannel.name
+        self.guests = {QEMU_USER: directory / "guests", SESSION_USER: directory / "guests-session"}
+        for user, place in self.guests.items():
+            place.mkdir()
+            shutil.chown(place, user)
         root = directory / "root"
         root.mkdir()
         self.first = processes.start(
@@ -86,6 +122,10 @@ class Host:
         self.pid = int(children.split()[0])
         self.write("/etc/libvirt/libvirtd.conf", LIBVIRTD_CONF)
         self.write("/etc/libvirt/qemu.conf", QEMU_CONF)
+        self.path(SESSION_HOME).mkdir()
+        for place in SESSION_ENV.values():
+            self.path(place).mkdir(mode=0o700)
+            shutil.chown(self.path(place), SESSION_USER)
         self.daemons = {}
 
     def path(self, inside) -> Path:
@@ -121,6 +161,7 @@ class Host:
     def start_libvirtd(self):
         self.start_daemon("libvirtd")
         wait_until(lambda: self.accepts("/run/libvirt/libvirt-sock"), START_TIMEOUT, "libvirtd")
+        self.expect("virsh", "-c", SYSTEM, "version")  # until then it takes no SIGHUP
 
     def stop_libvirtd(self):
         daemon = self.daemons.pop("libvirtd")
@@ -149,6 +190,7 @@ class Virsh:
     def __init__(self, host, uri=SYSTEM):
         self.host, self.uri = host, uri
         self.user = SESSION_USER if uri == SESSION else None
+        self.guests = host.guests[self.user or QEMU_USER]
 
     def __call__(self, *words, **kwargs):
         return self.host.expect("virsh", "-c", self.uri, *words, user=self.user, **kwargs)
@@ -163,10 +205,23 @@ class Virsh:
         return self.host.run(self.host.vmchannel, command, "--connect", self.uri, *words,
                              user=self.user, **kwargs)
 
+    def xml(self, name, system, channels, memory=256) -> Path:
+        """A file with the domain's XML; channels: port -> path."""
+        out = self.host.directory / f"{name}.xml"
+        elements = (CHANNEL_XML.format(port=port, path=path) for port, path in channels.items())
+        out.write_text(DOMAIN_XML.format(
+            name=name, memory=memory, kernel=system[0], initrd=system[1], directory=self.guests,
+            channels="".join(elements)))
+        return out
+
     def define(self, path):
         done = self.vmchannel("define", path)
-        assert done.returncode == 0, done.stderr
-        return done
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def machine(self, name) -> "DomainMachine":
+        """That of a domain that was just started."""
+        return DomainMachine(self.host, name, self.guests).wait_booted()
 
 
 class DomainMachine(Machine):

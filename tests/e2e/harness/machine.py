@@ -37,9 +37,11 @@ def unpack_kernel(directory: Path) -> Path:
     return out
 
 
-def build_initramfs(directory: Path, guestprobe: Path) -> Path:
+def build_initramfs(directory: Path, guestprobe: Path, *more: str) -> Path:
+    """more: further files, each FILE:DEST."""
     out = directory / "initramfs.cpio"
-    argv = [ROOT / "demo/initramfs.sh", out, HERE / "guest_init.sh", f"{guestprobe}:bin/guestprobe"]
+    argv = [ROOT / "demo/initramfs.sh", out, HERE / "guest_init.sh", f"{guestprobe}:bin/guestprobe",
+            *more]
     version = newest_kernel().name.removeprefix("vmlinuz-")
     subprocess.run(argv, check=True, timeout=120, env=dict(os.environ, KERNEL_VERSION=version))
     return out
