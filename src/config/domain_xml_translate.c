@@ -240,6 +240,17 @@ check_type(const struct domain *d, struct error *err)
                         type);
 }
 
+// An interface of somebody else's that has our name would be taken for ours on the way back.
+static int
+check_alias(const struct domain *d, struct error *err)
+{
+    if (d->channels != XML_NONE || d->nic == XML_NONE)
+        return 0;
+    return domain_error(d, d->nic, err,
+                        "alias '" DOMAIN_XML_ALIAS "': is for the interface that is made for the "
+                        "channels (accepted: another name)");
+}
+
 static int
 build(const struct domain *d, const struct elements *all, const struct memory *m,
       const struct domain_xml_options *o, struct buffer *out, struct error *err)
@@ -303,6 +314,8 @@ domain_xml_translate(const char *in, size_t len, const struct domain_xml_options
         rc = elements_collect(&d, &all, err);
     if (rc == 0 && all.count > 0)
         rc = check_type(&d, err);
+    if (rc == 0 && all.count > 0)
+        rc = check_alias(&d, err);
     if (rc == 0 && all.count > 0)
         rc = memory_check(&d, &m, err);
     if (rc < 0)
