@@ -66,7 +66,7 @@ def with_elements(document, number):
     if number % 5 == 3:
         document = re.sub(r">\s*<", "><", document)
     if number % 5 == 4:
-        document = f"<?xml version='1.0' encoding='UTF-8'?>\n<!-- {number} -->\n{document}<!-- é -->"
+        document = f"<?xml version='1.0' encoding='UTF-8'?>\n<!-- é -->\n{document}<!-- end -->"
     return document
 
 
@@ -176,7 +176,8 @@ BAD = [
 
 
 @pytest.mark.parametrize("content, line, words", BAD, ids=[" ".join(w) for _, _, w in BAD])
-def test_bad_elements_are_refused_in_one_line(processes, vmchannel, directory, content, line, words):
+def test_bad_elements_are_refused_in_one_line(processes, vmchannel, directory, content, line,
+                                              words):
     path = Path(directory) / "dom.xml"
     path.write_text("<domain type='kvm'><name>vm</name>\n<devices>\n"
                     f"<interface type='vmchannel'>{content}</interface>\n\n"
