@@ -42,7 +42,7 @@ print_help(void)
            "to TCP 10.0.2.4:PORT, on the host the connection arrives at a Unix socket.\n\n"
            "commands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-13s %s\n", commands[i]->name, commands[i]->summary);
+        printf("  %-14s %s\n", commands[i]->name, commands[i]->summary);
     printf("\noptions:\n"
            "  -h, --help  print this; vmchannel COMMAND --help tells the options of a command\n"
            "  --version   print the version\n\n"

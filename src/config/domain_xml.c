@@ -42,8 +42,9 @@ declared_encoding(const char *in, size_t len, char out[64])
     const char *at = end ? memmem(in, (size_t)(end - in), "encoding", 8) : NULL;
     while (at && at < end && *at != '"' && *at != '\'')
         at++;
-    if (at && at < end)
-        snprintf(out, 64, "%.*s", (int)strcspn(at + 1, at[0] == '"' ? "\"" : "'"), at + 1);
+    const char *quote = at && at < end ? memchr(at + 1, *at, (size_t)(end - at) - 1) : NULL;
+    if (quote)
+        snprintf(out, 64, "%.*s", (int)(quote - at) - 1, at + 1);
 }
 
 // A DTD stands in front of the root element, where else only comments and the like may be.

@@ -11,7 +11,7 @@
 //   channels are, here and in what libvirt's dumpxml gives.
 //
 // Another spelling of the element is libvirt's own <channel type='unix'> with
-// <target type='guestfwd' address='10.0.2.4' port='600'/>.
+// <target type='guestfwd' address='10.0.2.4' port='600'/>. (At another address it is not ours.)
 //
 // All functions: 0, or -EINVAL with err "FILE:LINE: what: why", or -ENOMEM. On failure out holds
 // nothing of use, and is still to be freed. The document is UTF-8, at most DOMAIN_XML_MAX bytes,

@@ -35,6 +35,12 @@ edit_cut(struct edits *e, uint32_t from, uint32_t to)
     edit_end(e);
 }
 
+static bool
+comes_before(const struct edit *a, const struct edit *b)
+{
+    return a->at < b->at || (a->at == b->at && a->is_inside && !b->is_inside);
+}
+
 // Insertion sort, which keeps the order of edits at the same place; they are made nearly in order.
 static void
 sort_edits(struct edits *e)
@@ -42,7 +48,7 @@ sort_edits(struct edits *e)
     for (size_t i = 1; i < e->count; i++) {
         struct edit moved = e->list[i];
         size_t j = i;
-        for (; j > 0 && e->list[j - 1].at > moved.at; j--)
+        for (; j > 0 && comes_before(&moved, &e->list[j - 1]); j--)
             e->list[j] = e->list[j - 1];
         e->list[j] = moved;
     }

@@ -52,6 +52,8 @@ void elements_fini(struct elements *e);
 struct edit {
     uint32_t at, cut;      // what is there for so many bytes goes away
     size_t text, text_len; // in edits.text, put in its place
+    // Adds to what ends at this place, and so comes before what is put behind that.
+    bool is_inside;
 };
 
 struct edits {
@@ -66,7 +68,8 @@ void edit_begin(struct edits *e, uint32_t at, uint32_t cut);
 void edit_end(struct edits *e);
 // An edit that only cuts.
 void edit_cut(struct edits *e, uint32_t from, uint32_t to);
-// The document with all edits, which must not overlap; at one place, in the order they were made.
+// The document with all edits, which must not overlap; at one place those inside come first, then
+// the order is that of making.
 int edits_apply(const struct domain *d, struct edits *e, struct buffer *out, struct error *err);
 void edits_fini(struct edits *e);
 

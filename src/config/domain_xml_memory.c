@@ -63,18 +63,18 @@ emit_children(const struct memory *m, const struct layout *l, unsigned depth, st
     }
 }
 
-// Behind the last element that tells a size, else at the end.
+// Behind the last element that tells a size, else behind the name, which is there.
 static uint32_t
 place_of_new(const struct domain *d)
 {
-    static const char *const sizes[] = {"maxMemory", "memory", "currentMemory"};
+    static const char *const sizes[] = {"name", "maxMemory", "memory", "currentMemory"};
     uint32_t place = 0;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         uint32_t n = xml_child(&d->xml, d->root, sizes[i]);
         if (n != XML_NONE && d->xml.nodes[n].end > place)
             place = d->xml.nodes[n].end;
     }
-    return place > 0 ? place : insertion_point(d, d->root);
+    return place;
 }
 
 unsigned

@@ -25,6 +25,8 @@ edit_open(const struct domain *d, uint32_t parent, struct edits *e)
     if (self_closed)
         edit_cut(e, p->open_end - 2, p->open_end - 1);
     edit_begin(e, insertion_point(d, parent), 0);
+    if (self_closed && !e->failed)
+        e->list[e->count - 1].is_inside = true;
     return self_closed;
 }
 
@@ -75,11 +77,11 @@ find_uuid(const struct domain *d, const struct domain_xml_options *o, struct edi
 {
     char name[XML_VALUE_MAX];
     uint32_t node = xml_child(&d->xml, d->root, "name");
+    if (!xml_text(&d->xml, node, name) || name[0] == '\0')
+        return domain_error(d, d->root, err, "no <name>, which a domain must have");
     int rc = domain_uuid(d, uuid, err);
     if (rc != 0)
         return rc;
-    if (!xml_text(&d->xml, node, name) || name[0] == '\0')
-        return domain_error(d, d->root, err, "no <name>, which a domain must have");
     if (o->uuid)
         snprintf(uuid, DOMAIN_XML_UUID_LEN + 1, "%s", o->uuid);
     else
@@ -213,8 +215,8 @@ edit_metadata(const struct domain *d, const struct elements *all, struct record 
     r->added |= ADDED_METADATA;
     uint32_t after = xml_child(&d->xml, d->root, "uuid");
     if (after == XML_NONE)
-        after = xml_child(&d->xml, d->root, "name");
-    edit_begin(e, after == XML_NONE ? insertion_point(d, d->root) : d->xml.nodes[after].end, 0);
+        after = xml_child(&d->xml, d->root, "name"); // which is there, find_uuid saw it
+    edit_begin(e, d->xml.nodes[after].end, 0);
     layout_line(&l, &e->text, 0);
     buffer_add_text(&e->text, "<metadata>");
     emit_record(d, all, r, &l, 1, &e->text);
@@ -236,6 +238,17 @@ check_type(const struct domain *d, struct error *err)
                         "domain type '%.64s': vmchannel interfaces are for QEMU (accepted: kvm, "
                         "qemu, hvf)",
                         type);
+}
+
+// An interface of somebody else's that has our name would be taken for ours on the way back.
+static int
+check_alias(const struct domain *d, struct error *err)
+{
+    if (d->channels != XML_NONE || d->nic == XML_NONE)
+        return 0;
+    return domain_error(d, d->nic, err,
+                        "alias '" DOMAIN_XML_ALIAS "': is for the interface that is made for the "
+                        "channels (accepted: another name)");
 }
 
 static int
@@ -301,6 +314,8 @@ domain_xml_translate(const char *in, size_t len, const struct domain_xml_options
         rc = elements_collect(&d, &all, err);
     if (rc == 0 && all.count > 0)
         rc = check_type(&d, err);
+    if (rc == 0 && all.count > 0)
+        rc = check_alias(&d, err);
     if (rc == 0 && all.count > 0)
         rc = memory_check(&d, &m, err);
     if (rc < 0)
