@@ -21,7 +21,8 @@ enum command_id {
     COMMAND_XML = 8,
     COMMAND_HOOK = 16,
     COMMAND_INSTALL_HOOK = 32,
-    COMMAND_LIBVIRT = 64, // those that vmchannel-libvirt does
+    COMMAND_LIBVIRT = 64, // those that vmchannel-libvirt does, but for
+    COMMAND_DUMPXML = 256,
     COMMAND_KUBEVIRT_HOOK = 128,
 };
 

@@ -69,7 +69,7 @@ start(const struct domain_info *d)
     struct error err;
     bool is_root = geteuid() == 0;
     check_socket(d);
-    if (is_root && qemu_user_find(QEMU_CONF, &user, &err) < 0)
+    if (is_root && qemu_user_find(d->owner, QEMU_CONF, &user, &err) < 0)
         die(&err);
     if (!hook_check_channels(d, is_root ? &user : NULL))
         return EXIT_FAILED;

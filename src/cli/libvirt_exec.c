@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// vmchannel define, create, edit, dumpxml, undefine: done by another program, vmchannel-libvirt,
-// which alone is linked with libvirt. This one finds it and becomes it.
+// vmchannel define, create, edit, dumpxml, undefine: understands the command line. What it asks for
+// is done by another program, vmchannel-libvirt, which alone is linked with libvirt; this one finds
+// it and becomes it.
 #include "cli/cli.h"
+#include "cli/options.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -29,45 +31,73 @@ static int
 become_program(const struct command *self, char **argv)
 {
     char beside[PATH_MAX];
-    const char *program = find_beside(beside) ? beside : VMCHANNEL_LIBEXECDIR "/" PROGRAM;
-    size_t count = 0;
-    while (argv[count])
-        count++;
-    char **words = calloc(count + 3, sizeof(*words));
-    if (!words)
-        die_errno(ENOMEM, self->name);
-    words[0] = strdup(program);
-    words[1] = strdup(self->name);
-    memcpy(words + 2, argv, count * sizeof(*words));
-    execv(program, words);
+    struct settings s;
     struct error err;
+    settings_init(&s);
+    char **words = settings_parse(&s, self, argv);
+    const char *operand = self->synopsis + strlen("[OPTION...] ");
+    if (!words[0])
+        die_usage("%s: %s is missing (accepted: %s)", self->name, operand, self->synopsis);
+    if (words[1])
+        die_usage("%s: unexpected word '%s' (accepted: %s)", self->name, words[1], self->synopsis);
+
+    const char *program = find_beside(beside) ? beside : VMCHANNEL_LIBEXECDIR "/" PROGRAM;
+    execl(program, program, self->name, s.uri ? s.uri : "", s.inactive ? "inactive" : "", words[0],
+          (char *)NULL);
     if (errno == ENOENT)
         error_set(&err, 0,
-                  "%s: the program %s is not installed (of a package vmchannel-libvirt, or of a "
-                  "build with libvirt's headers, libvirt-dev)",
+                  "%s: the program %s is not installed (it is of a package vmchannel-libvirt, or "
+                  "of a build with libvirt-dev)",
                   self->name, program);
     else
         error_set(&err, errno, "%s: %s", self->name, program);
     die(&err);
 }
 
-const struct command command_define = {.id = COMMAND_LIBVIRT,
-                                       .name = "define",
-                                       .summary = "define a libvirt domain that has channels",
-                                       .main = become_program};
-const struct command command_create = {.id = COMMAND_LIBVIRT,
-                                       .name = "create",
-                                       .summary = "create and start a transient one",
-                                       .main = become_program};
-const struct command command_edit = {.id = COMMAND_LIBVIRT,
-                                     .name = "edit",
-                                     .summary = "edit a libvirt domain, channels and all",
-                                     .main = become_program};
-const struct command command_dumpxml = {.id = COMMAND_LIBVIRT,
-                                        .name = "dumpxml",
-                                        .summary = "print a libvirt domain as its user wrote it",
-                                        .main = become_program};
-const struct command command_undefine = {.id = COMMAND_LIBVIRT,
-                                         .name = "undefine",
-                                         .summary = "undefine a libvirt domain",
-                                         .main = become_program};
+const struct command command_define = {
+    .id = COMMAND_LIBVIRT,
+    .name = "define",
+    .synopsis = "[OPTION...] FILE",
+    .summary = "define a libvirt domain that has channels",
+    .text = "Defines the domain in FILE, whose XML may have <interface type='vmchannel'> in it. "
+            "Without\n"
+            "<uuid> in it, the existing domain of its name is changed. FILE - is standard input.",
+    .main = become_program,
+};
+
+const struct command command_create = {
+    .id = COMMAND_LIBVIRT,
+    .name = "create",
+    .synopsis = "[OPTION...] FILE",
+    .summary = "start a libvirt domain that is not defined",
+    .text = "Starts a transient domain from FILE, which is as that of 'vmchannel define'.",
+    .main = become_program,
+};
+
+const struct command command_edit = {
+    .id = COMMAND_LIBVIRT,
+    .name = "edit",
+    .synopsis = "[OPTION...] DOMAIN",
+    .summary = "change a libvirt domain in an editor",
+    .text = "Has $VISUAL, $EDITOR or vi change the domain's XML, as it was given to\n"
+            "'vmchannel define', and defines it again.",
+    .main = become_program,
+};
+
+const struct command command_dumpxml = {
+    .id = COMMAND_DUMPXML,
+    .name = "dumpxml",
+    .synopsis = "[OPTION...] DOMAIN",
+    .summary = "print a libvirt domain as its user wrote it",
+    .text = "Prints the domain's XML, with the channels as they were given to 'vmchannel define'.",
+    .main = become_program,
+};
+
+const struct command command_undefine = {
+    .id = COMMAND_LIBVIRT,
+    .name = "undefine",
+    .synopsis = "[OPTION...] DOMAIN",
+    .summary = "undefine a libvirt domain",
+    .text = "Undefines the domain, as virsh does. Nothing of ours is left then.",
+    .main = become_program,
+};

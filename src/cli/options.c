@@ -131,6 +131,20 @@ set_mode(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_connect(struct settings *s, const char *value, struct error *err)
+{
+    s->uri = value;
+    return 0;
+}
+
+static int
+set_inactive(struct settings *s, const char *value, struct error *err)
+{
+    s->inactive = true;
+    return 0;
+}
+
+static int
 set_remove(struct settings *s, const char *value, struct error *err)
 {
     s->remove = true;
@@ -276,6 +290,12 @@ static const struct cli_option options[] = {
     {"--group", NULL, "GROUP", "group of Unix sockets that are made", EVERY_COMMAND, set_group},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
+    {"--connect", "c", "URI",
+     "of libvirt, such as qemu:///system or qemu:///session;\n"
+     "without it virsh's default",
+     COMMAND_LIBVIRT | COMMAND_DUMPXML, set_connect},
+    {"--inactive", NULL, NULL, "what is defined, also while the domain runs", COMMAND_DUMPXML,
+     set_inactive},
     {"--remove", NULL, NULL, "remove the hook instead", COMMAND_INSTALL_HOOK, set_remove},
     {"--verbose", "v", NULL, "log more (repeatable)", EVERY_COMMAND, set_verbose},
     {"--quiet", NULL, NULL, "log errors only", EVERY_COMMAND, set_quiet},

@@ -23,6 +23,8 @@ struct settings {
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
     bool remove;        // install-hook --remove
+    const char *uri;    // --connect; NULL when not given
+    bool inactive;      // dumpxml --inactive
     struct run_as user; // --user; name "" when not given
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// See qemu_user.h. libvirt would tell by its capabilities, but a hook may not ask it.
+// See qemu_user.h. libvirt would tell by its capabilities, but a hook may not ask it. Its file has
+// no other syntax than one setting per line.
 #include "cli/qemu_user.h"
 
 #include <errno.h>
@@ -72,24 +73,34 @@ compiled_in(void)
     return "root";
 }
 
-int
-qemu_user_find(const char *conf, struct run_as *out, struct error *err)
+static int
+look_up(const char *user, const char *group, struct run_as *out, struct error *err)
 {
-    char user[LINE_SIZE] = "", group[LINE_SIZE] = "";
-    int rc = read_conf(conf, user, group, sizeof(user), err);
-    if (rc < 0)
-        return rc;
-    if (!*user)
-        snprintf(user, sizeof(user), "%s", compiled_in());
     const struct passwd *p = find_user(user);
     if (!p || strlen(p->pw_name) >= sizeof(out->name))
-        return error_set(err, ENOENT, "%s: user '%s'", conf, user);
+        return error_set(err, ENOENT, "QEMU's user '%s'", user);
     *out = (struct run_as){.uid = p->pw_uid, .gid = p->pw_gid, .group = (gid_t)-1};
     strcpy(out->name, p->pw_name);
     const struct group *g = *group ? find_group(group) : NULL;
     if (*group && !g)
-        return error_set(err, ENOENT, "%s: group '%s'", conf, group);
+        return error_set(err, ENOENT, "QEMU's group '%s'", group);
     if (g)
         out->group = g->gr_gid;
     return 0;
+}
+
+int
+qemu_user_find(const char *owner, const char *conf, struct run_as *out, struct error *err)
+{
+    char user[LINE_SIZE] = "", group[LINE_SIZE] = "";
+    size_t len = strcspn(owner, ":");
+    int rc = 0;
+    snprintf(user, sizeof(user), "%.*s", (int)len, owner);
+    if (owner[len] == ':')
+        snprintf(group, sizeof(group), "%s", owner + len + 1);
+    if (!*user)
+        rc = read_conf(conf, user, group, sizeof(user), err);
+    if (!*user)
+        snprintf(user, sizeof(user), "%s", compiled_in());
+    return rc < 0 ? rc : look_up(user, group, out, err);
 }

@@ -6,6 +6,7 @@ it, in the order in which they stand."""
 import hashlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -196,7 +197,7 @@ def test_domain_whose_keeper_was_killed_leaves_nothing(domain, host, virsh):
 
 
 HASH_LOOP = """\
-dd if=/dev/urandom of=/tmp/known bs=1M count=8 2>/dev/null
+dd if=/dev/urandom of=/tmp/known bs=1M count=4 2>/dev/null
 sha256sum /tmp/known >/tmp/known.sum
 cat >/tmp/loop <<'SCRIPT'
 while [ ! -e /tmp/stop ]; do
@@ -374,6 +375,29 @@ def test_edited_domain_keeps_its_uuid(host, virsh, system):
     done = virsh.vmchannel("edit", "edited", env={"EDITOR": "true"})
     assert done.stdout == "Domain 'edited' XML configuration not changed.\n"
     virsh("undefine", "edited")
+
+
+def test_domain_with_a_user_of_its_own(host, virsh, services, system):
+    services("/some/path")
+    xml = virsh.xml("own", system, {600: "/some/path"})
+    xml.write_text(xml.read_text().replace("</domain>", """\
+  <seclabel type='static' model='dac' relabel='no'><label>nobody:nogroup</label></seclabel>
+</domain>"""))
+    virsh.define(xml)
+    virsh("start", "own", "--paused")
+    users = host.expect("ps", "-e", "-o", "user:20=,args=").splitlines()
+    assert {l.split()[0] for l in users if "serve --name own" in l or "guest=own" in l} == {"nobody"}
+    virsh("destroy", "own")
+    virsh("undefine", "own")
+
+
+def test_without_its_libvirt_program(processes, vmchannel, directory):
+    alone = directory / "vmchannel"
+    shutil.copy(vmchannel, alone)
+    done = processes.run([alone, "define", "/dev/null"])
+    assert done.returncode == 1
+    assert re.fullmatch(r"vmchannel: define: the program \S+/vmchannel-libvirt is not installed .*\n",
+                        done.stderr)
 
 
 def test_stock_libvirt_refuses_live_attach(domain, host, virsh):

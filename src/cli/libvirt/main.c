@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // vmchannel-libvirt: what `vmchannel define`, `create`, `edit`, `dumpxml` and `undefine` become. A
-// program of its own, so that vmchannel needs no libvirt. Command lines and what is printed are as
-// virsh's.
+// program of its own, so that vmchannel needs no libvirt, which has read the command line
+// (cli/libvirt_exec.c). What is printed is as virsh's.
+//
+// usage: vmchannel-libvirt COMMAND URI inactive|"" FILE|DOMAIN
 #include "cli/cli.h"
 #include "cli/document.h"
 #include "cli/libvirt/domain.h"
@@ -21,8 +23,7 @@ struct request {
 };
 
 struct action {
-    const char *name, *operand, *text;
-    bool takes_inactive;
+    const char *name;
     void (*run)(virConnectPtr c, const struct request *r);
 };
 
@@ -108,100 +109,24 @@ undefine(virConnectPtr c, const struct request *r)
 }
 
 static const struct action actions[] = {
-    {"define", "FILE",
-     "Defines the domain in FILE, whose XML may have <interface type='vmchannel'> in it; a domain\n"
-     "of its name and without <uuid> in the XML is changed. FILE - is standard input.",
-     false, define},
-    {"create", "FILE",
-     "Creates and starts a transient domain from FILE, as 'define' does with a persistent one.",
-     false, create},
-    {"edit", "DOMAIN",
-     "Has $VISUAL, $EDITOR or vi change the domain's XML, as it was given to 'define'.", false,
-     edit},
-    {"dumpxml", "DOMAIN", "Prints the domain's XML, as it was given to 'define'.", true, dumpxml},
-    {"undefine", "DOMAIN", "Undefines the domain. Of ours it leaves nothing.", false, undefine},
+    {"define", define},   {"create", create},     {"edit", edit},
+    {"dumpxml", dumpxml}, {"undefine", undefine},
 };
-
-#define ACTION_COUNT (sizeof(actions) / sizeof(actions[0]))
-
-static void
-print_help(const struct action *a)
-{
-    printf("usage: vmchannel %s [OPTION...] %s\n\n%s\n\noptions:\n"
-           "  -c, --connect URI         libvirt's, such as qemu:///system or qemu:///session;\n"
-           "                            without it the default of virsh\n%s"
-           "  -h, --help                print this\n",
-           a->name, a->operand, a->text,
-           a->takes_inactive
-               ? "  --inactive                what is defined, also while the domain runs\n"
-               : "");
-}
-
-static bool
-is_option(const char *word, const char *name)
-{
-    size_t dashes = strspn(word, "-");
-    return dashes >= 1 && dashes <= 2 && strcmp(word + dashes, name) == 0;
-}
-
-// The value of an option "--name VALUE" or "--name=VALUE" at **argv, which is passed over; NULL if
-// it is another.
-static const char *
-take_value(char ***argv, const char *name)
-{
-    const char *word = **argv, *text = word + strspn(word, "-");
-    size_t len = strlen(name);
-    if (word[0] == '-' && strncmp(text, name, len) == 0 && text[len] == '=')
-        return text + len + 1;
-    if (!is_option(word, name) && !(name[0] == 'c' && strcmp(word, "-c") == 0))
-        return NULL;
-    if (!(*argv)[1])
-        die_usage("--%s: value missing (accepted: --%s URI)", name, name);
-    return *++*argv;
-}
-
-static void
-parse(const struct action *a, char **argv, struct request *r)
-{
-    const char *value;
-    bool only_words = false;
-    for (; *argv; argv++) {
-        if (only_words || (*argv)[0] != '-' || strcmp(*argv, "-") == 0) {
-            if (r->what)
-                die_usage("%s: unexpected word '%s' (accepted: one %s)", a->name, *argv,
-                          a->operand);
-            r->what = *argv;
-        } else if (strcmp(*argv, "--") == 0) {
-            only_words = true;
-        } else if (is_option(*argv, "help") || strcmp(*argv, "-h") == 0) {
-            print_help(a);
-            exit(EXIT_SUCCESS);
-        } else if ((value = take_value(&argv, "connect"))) {
-            r->uri = value;
-        } else if (a->takes_inactive && is_option(*argv, "inactive")) {
-            r->inactive = true;
-        } else {
-            die_usage("%s: %s: unknown option (accepted: --connect URI, %s--help)", a->name, *argv,
-                      a->takes_inactive ? "--inactive, " : "");
-        }
-    }
-    if (!r->what)
-        die_usage("%s: %s is missing (accepted: %s [--connect URI] %s)", a->name, a->operand,
-                  a->name, a->operand);
-}
 
 int
 main(int argc, char **argv)
 {
     const struct action *a = NULL;
-    for (size_t i = 0; argc > 1 && i < ACTION_COUNT; i++)
+    for (size_t i = 0; argc == 5 && i < sizeof(actions) / sizeof(actions[0]); i++)
         if (strcmp(argv[1], actions[i].name) == 0)
             a = &actions[i];
     if (!a)
         die_usage("vmchannel-libvirt is a part of vmchannel (accepted: vmchannel define, create, "
                   "edit, dumpxml, undefine)");
-    struct request r = {.command = a->name};
-    parse(a, argv + 2, &r);
+    struct request r = {.command = a->name,
+                        .uri = argv[2][0] ? argv[2] : NULL,
+                        .inactive = argv[3][0] != '\0',
+                        .what = argv[4]};
     virConnectPtr c = connection_open(a->name, r.uri);
     a->run(c, &r);
     virConnectClose(c);
