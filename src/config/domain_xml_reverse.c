@@ -155,18 +155,28 @@ is_rewritten(const struct domain *d)
     return xml_next_attr(&d->xml, d->channels, &attr) && d->xml.text[attr.value - 1] == '"';
 }
 
-// Text with one line break and indentation in place of another one.
+// Whether it is a tag that stands behind white space; in a value no "<" may be.
+static bool
+is_before_tag(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\t'))
+        at++;
+    return at < end && *at == '<';
+}
+
+// Text with another line break and indentation in front of its tags.
 static void
 add_indented(struct buffer *b, const char *text, size_t len, const char *from, const char *to)
 {
     size_t from_len = strlen(from);
     for (const char *at = text, *end = text + len; at < end;) {
         const char *next = from_len > 0 ? memmem(at, (size_t)(end - at), from, from_len) : NULL;
-        buffer_add(b, at, (size_t)((next ? next : end) - at));
-        if (!next)
-            return;
-        buffer_add_text(b, to);
-        at = next + from_len;
+        const char *behind = next ? next + from_len : end;
+        bool moves = next && is_before_tag(behind, end);
+        buffer_add(b, at, (size_t)((moves ? next : behind) - at));
+        if (moves)
+            buffer_add_text(b, to);
+        at = behind;
     }
 }
 

@@ -207,3 +207,33 @@ def test_bad_command_lines(processes, vmchannel, argv, code, words):
     assert len(done.stderr.splitlines()) == 1
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+def test_the_example_of_the_docs_is_what_comes_out(vmchannel):
+    text = (Path(__file__).resolve().parents[2] / "docs/libvirt.md").read_text()
+    before, after = re.findall(r"```xml\n(<domain.*?</domain>\n)```", text, re.DOTALL)
+    assert run(vmchannel, before.encode()).decode() == after
+    assert run(vmchannel, after.encode(), "--reverse").decode() == before
+
+
+def test_the_messages_of_the_docs_are_those_that_come(processes, vmchannel, directory):
+    text = (Path(__file__).resolve().parents[2] / "docs/libvirt.md").read_text()
+    messages = re.findall(r"^\| [^|]+ \| `dom\.xml:\d+: (.*)` \|$", text, re.MULTILINE)
+    a, b = "<source port='600'/><target path='/a'/>", "<source port='601'/><target path='/b'/>"
+    bad = [
+        ["<source port='70000'/><target path='/some/path'/>"],
+        [a, a.replace("/a", "/b")],
+        ["<source port='600'/>"],
+        ["<source port='600'/><target path='some/path'/>"],
+        [a + "<mac address='52:54:00:00:00:01'/>", b + "<mac address='52:54:00:00:00:02'/>"],
+        [a],
+    ]
+    assert len(messages) == len(bad)
+    for message, contents in zip(messages, bad):
+        private = "<access mode='private'/>" if contents == [a] else ""
+        elements = "".join(f"<interface type='vmchannel'>{c}</interface>" for c in contents)
+        path = Path(directory) / "dom.xml"
+        path.write_text("<domain type='kvm'><name>d</name><memoryBacking>" + private +
+                        f"</memoryBacking>\n<devices>\n{elements}\n</devices></domain>")
+        told = processes.run([vmchannel, "xml", path]).stderr
+        assert re.sub(r"^vmchannel: \S+:\d+: ", "", told).strip() == message
