@@ -40,6 +40,12 @@ read_input(size_t *len)
     return text;
 }
 
+struct input {
+    const char *xml;
+    size_t len;
+    struct domain_info domain; // read from it
+};
+
 // What root makes and removes at the word of an XML must be ours; an ordinary user's directory is
 // its own business.
 static void
@@ -63,8 +69,9 @@ check_socket(const struct domain_info *d)
 }
 
 static int
-start(const struct domain_info *d)
+start(const struct input *in)
 {
+    const struct domain_info *d = &in->domain;
     struct run_as user;
     struct error err;
     bool is_root = geteuid() == 0;
@@ -76,25 +83,25 @@ start(const struct domain_info *d)
     // What a libvirt that was killed has left.
     if (keeper_stop(d->socket, &err) < 0)
         die(&err);
-    hook_daemon_start(d, is_root ? &user : NULL);
+    hook_daemon_start(d, in->xml, in->len, is_root ? &user : NULL);
     return EXIT_SUCCESS;
 }
 
 static int
-reconnect(const struct domain_info *d)
+reconnect(const struct input *in)
 {
-    check_socket(d);
-    if (keeper_is_running(d->socket))
+    check_socket(&in->domain);
+    if (keeper_is_running(in->domain.socket))
         return EXIT_SUCCESS;
-    return start(d);
+    return start(in);
 }
 
 static int
-stop(const struct domain_info *d)
+stop(const struct input *in)
 {
     struct error err;
-    check_socket(d);
-    if (keeper_stop(d->socket, &err) < 0)
+    check_socket(&in->domain);
+    if (keeper_stop(in->domain.socket, &err) < 0)
         die(&err);
     return EXIT_SUCCESS;
 }
@@ -104,28 +111,27 @@ hook_main(const struct command *self, char **argv)
 {
     static const struct {
         const char *operation, *moment;
-        int (*function)(const struct domain_info *domain);
+        int (*function)(const struct input *in);
     } events[] = {
         {"prepare", "begin", start}, {"release", "end", stop}, {"reconnect", "begin", reconnect}};
     struct settings s;
-    struct domain_info domain;
+    struct input in;
     struct error err;
-    size_t len;
 
     settings_init(&s);
     char **words = settings_parse(&s, self, argv);
     if (!words[0] || !words[1] || !words[2])
         die_usage("hook: DOMAIN, OPERATION and MOMENT are missing (accepted: hook DOMAIN OPERATION "
                   "MOMENT EXTRA, as libvirt calls it)");
-    char *xml = read_input(&len);
-    if (!memmem(xml, len, DOMAIN_XML_NAMESPACE, strlen(DOMAIN_XML_NAMESPACE)))
+    in.xml = read_input(&in.len);
+    if (!memmem(in.xml, in.len, DOMAIN_XML_NAMESPACE, strlen(DOMAIN_XML_NAMESPACE)))
         return EXIT_SUCCESS;
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
         if (strcmp(words[1], events[i].operation) != 0 || strcmp(words[2], events[i].moment) != 0)
             continue;
-        if (domain_xml_read(xml, len, words[0], &domain, &err) < 0)
+        if (domain_xml_read(in.xml, in.len, words[0], &in.domain, &err) < 0)
             die(&err);
-        return domain.is_translated ? events[i].function(&domain) : EXIT_SUCCESS;
+        return in.domain.is_translated ? events[i].function(&in) : EXIT_SUCCESS;
     }
     return EXIT_SUCCESS;
 }

@@ -3,7 +3,6 @@
 // hold; where there are none, a new start puts a log of some size aside.
 #include "cli/hook_daemon.h"
 
-#include "base/buffer.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/keeper.h"
@@ -82,7 +81,7 @@ last_line(int fd, off_t from, char *out, size_t size)
 }
 
 struct words {
-    char *text[2 * GUEST_CHANNELS_MAX + 16];
+    char *text[16];
     size_t count;
 };
 
@@ -95,34 +94,19 @@ add_word(struct words *w, const char *text)
     w->text[w->count] = NULL;
 }
 
-// A comma in a path is written as two.
-static void
-add_link(struct words *w, const char *socket)
-{
-    struct buffer link = {0};
-    buffer_add_text(&link, "vhost-user,server=on,path=");
-    for (; *socket; socket++)
-        buffer_add(&link, *socket == ',' ? ",," : socket, *socket == ',' ? 2 : 1);
-    if (link.failed)
-        die_errno(ENOMEM, "hook");
-    add_word(w, link.data);
-    buffer_fini(&link);
-}
-
 static void
 command_line(struct words *w, const struct domain_info *domain, const struct run_as *user)
 {
-    char self[PATH_MAX], group[16];
+    char self[PATH_MAX], xml[PATH_MAX], group[16];
     ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
     if (len < 0)
         die_errno(errno, "/proc/self/exe");
     self[len] = '\0';
     add_word(w, self);
     add_word(w, "serve");
-    add_word(w, "--name");
-    add_word(w, strlen(domain->name) <= GUEST_NAME_MAX ? domain->name : domain->uuid);
-    add_word(w, "--link");
-    add_link(w, domain->socket);
+    keeper_xml_path(domain->socket, xml);
+    add_word(w, "--xml");
+    add_word(w, xml);
     if (user) {
         add_word(w, "--user");
         add_word(w, user->name);
@@ -132,29 +116,27 @@ command_line(struct words *w, const struct domain_info *domain, const struct run
         add_word(w, "--group");
         add_word(w, group);
     }
-    for (size_t i = 0; i < domain->channel_count; i++) {
-        add_word(w, "-vmchannel");
-        add_word(w, domain->channels[i].text);
-    }
 }
 
 void
-hook_daemon_start(const struct domain_info *domain, const struct run_as *user)
+hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
+                  const struct run_as *user)
 {
     struct words words = {.count = 0};
     struct error err;
     struct stat st;
     char path[PATH_MAX], said[1024];
 
-    if (domain->channel_count > GUEST_CHANNELS_MAX)
-        die_usage("%s: %zu channels (accepted: at most %d)", domain->name, domain->channel_count,
-                  GUEST_CHANNELS_MAX);
     command_line(&words, domain, user);
     log_path(domain->name, path, sizeof(path));
     int log_fd = open_log(path);
     off_t from = fstat(log_fd, &st) == 0 ? st.st_size : 0;
-    struct keeper keeper = {
-        .name = domain->name, .socket = domain->socket, .argv = words.text, .log_fd = log_fd};
+    struct keeper keeper = {.name = domain->name,
+                            .socket = domain->socket,
+                            .xml = xml,
+                            .xml_len = len,
+                            .argv = words.text,
+                            .log_fd = log_fd};
     if (keeper_start(&keeper, &err) < 0) {
         last_line(log_fd, from, said, sizeof(said));
         log_error("%s: daemon: %s%s(more in %s)", domain->name, err.text[0] ? err.text : said,

@@ -5,6 +5,7 @@
 #include "broker/run_as.h"
 #include "config/domain_xml.h"
 
-// Returns when the daemon is ready; else exits, with a line that says why. user: what it becomes;
-// NULL: nobody else.
-void hook_daemon_start(const struct domain_info *domain, const struct run_as *user);
+// Returns when the daemon is ready; else exits, with a line that says why. xml: what the domain was
+// read from. user: what the daemon becomes; NULL: nobody else.
+void hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
+                       const struct run_as *user);

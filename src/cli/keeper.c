@@ -163,8 +163,9 @@ keeper_run(const struct keeper *k, int report_fd)
         log_error("%s: %s", k->name, err.text);
         return;
     }
-    rc = open_events(&s);
-    if (rc < 0) {
+    if (keeper_files_write_xml(k, &err) < 0) {
+        log_error("%s: %s", k->name, err.text);
+    } else if ((rc = open_events(&s)) < 0) {
         log_error("%s: %s", k->name, strerror(-rc));
     } else {
         keep(&s);

@@ -7,15 +7,21 @@
 
 #include "base/error.h"
 
+#include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct keeper {
     const char *name;   // of the domain, for messages
     const char *socket; // the daemon's, /DIRECTORY/UUID.sock; the directory is made and removed
-    char **argv;        // of the daemon; argv[0] is the program
-    int log_fd;         // what both write to; O_APPEND
+    const char *xml;    // of the domain, kept in a file: the daemon reads it at each start
+    size_t xml_len;
+    char **argv; // of the daemon; argv[0] is the program
+    int log_fd;  // what both write to; O_APPEND
 };
 
+// Where that file is: what is changed there counts from the daemon's next start.
+void keeper_xml_path(const char *socket, char out[PATH_MAX]);
 // Starts keeper and daemon; returns when the daemon is ready, so that QEMU can be started. 0; or
 // -errno with err, and nothing is left. err is empty when the reason is the log's last line.
 // The caller has one thread.

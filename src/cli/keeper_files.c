@@ -107,6 +107,26 @@ keeper_files_lock_daemon(const char *socket, struct error *err)
     return 0;
 }
 
+void
+keeper_xml_path(const char *socket, char out[PATH_MAX])
+{
+    strcpy(out, sibling(socket, ".xml").text);
+}
+
+int
+keeper_files_write_xml(const struct keeper *k, struct error *err)
+{
+    struct file_name path = sibling(k->socket, ".xml");
+    unlink(path.text);
+    int fd = open(path.text, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set(err, errno, "%s", path.text);
+    ssize_t n = write(fd, k->xml, k->xml_len);
+    int rc = n == (ssize_t)k->xml_len ? 0 : error_set(err, n < 0 ? errno : ENOSPC, "%s", path.text);
+    close(fd);
+    return rc;
+}
+
 static pid_t
 keeper_pid(int fd)
 {
@@ -162,6 +182,7 @@ keeper_files_remove(const char *socket)
 {
     unlink(socket);
     unlink(sibling(socket, ".sock.lock").text);
+    unlink(sibling(socket, ".xml").text);
     unlink(sibling(socket, ".pid").text);
     rmdir(directory_of(socket).text);
 }

@@ -18,11 +18,14 @@ int keeper_files_lock_keeper(const char *socket, struct error *err);
 // That of the daemon goes on when the process executes another program.
 int keeper_files_lock_daemon(const char *socket, struct error *err);
 
+// The domain's XML, by whoever holds the keeper's lock. 0 or -errno with err.
+int keeper_files_write_xml(const struct keeper *k, struct error *err);
+
 // A descriptor that is readable when the process has ended, and good for pidfd_send_signal; -1 when
 // there is none.
 int keeper_files_find_keeper(const char *socket);
 int keeper_files_find_daemon(const char *socket);
 
-// Removes socket, locks, pid file, and the directory if that was all. For who holds the keeper's
-// lock, or knows that nobody does.
+// Removes socket, locks, pid file, XML, and the directory if that was all. For who holds the
+// keeper's lock, or knows that nobody does.
 void keeper_files_remove(const char *socket);

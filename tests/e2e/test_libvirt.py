@@ -134,7 +134,7 @@ def test_five_connections_at_once_on_each_of_two_channels(domain):
 
 def test_daemon_is_qemus_user(domain, host):
     users = host.expect("ps", "-e", "-o", "user:20=,args=").splitlines()
-    daemons = [line.split()[0] for line in users if " serve --name dom " in line]
+    daemons = [line.split()[0] for line in users if " serve --xml " in line]
     assert len(daemons) == 2, "broker and worker"
     assert daemons[0] == QEMU_USER
 
@@ -147,13 +147,13 @@ def test_dumpxml_is_what_the_user_wrote(domain, virsh):
 
 
 def test_libvirtd_restarts_and_channels_work(domain, host, virsh):
-    daemons = processes_of(host, "serve --name dom")
+    daemons = processes_of(host, "serve --xml")
     host.stop_libvirtd()
     expect_talk(domain)
     host.start_libvirtd()
     assert virsh("domstate", "dom").strip() == "running"
     expect_talk(domain)
-    assert processes_of(host, "serve --name dom") == daemons, "the daemon was left alone"
+    assert processes_of(host, "serve --xml") == daemons, "the daemon was left alone"
 
 
 def pid_of_daemon(host):
@@ -301,7 +301,7 @@ def test_renamed_and_undefined_domain_leaves_nothing(host, virsh, services, syst
     virsh.define(virsh.xml("first", system, {600: "/some/path"}))
     virsh("domrename", "first", "second")
     virsh("start", "second", "--paused")
-    assert "--name second" in host.expect("ps", "-e", "-o", "args=")
+    assert "hook -- second" in host.expect("ps", "-e", "-o", "args=")
     virsh("destroy", "second")
     assert virsh.vmchannel("undefine", "second").stdout == "Domain 'second' has been undefined\n"
     expect_nothing_left(host)
@@ -386,7 +386,8 @@ def test_domain_with_a_user_of_its_own(host, virsh, services, system):
     virsh.define(xml)
     virsh("start", "own", "--paused")
     users = host.expect("ps", "-e", "-o", "user:20=,args=").splitlines()
-    assert {l.split()[0] for l in users if "serve --name own" in l or "guest=own" in l} == {"nobody"}
+    ours = [l.split()[0] for l in users if "serve --xml" in l or "guest=own" in l]
+    assert ours == ["nobody"] * 3, "broker, worker, QEMU"
     virsh("destroy", "own")
     virsh("undefine", "own")
 
@@ -396,8 +397,8 @@ def test_without_its_libvirt_program(processes, vmchannel, directory):
     shutil.copy(vmchannel, alone)
     done = processes.run([alone, "define", "/dev/null"])
     assert done.returncode == 1
-    assert re.fullmatch(r"vmchannel: define: the program \S+/vmchannel-libvirt is not installed .*\n",
-                        done.stderr)
+    assert re.fullmatch(r"vmchannel: define: the program \S+/vmchannel-libvirt is not installed "
+                        r".*\n", done.stderr)
 
 
 def test_stock_libvirt_refuses_live_attach(domain, host, virsh):
