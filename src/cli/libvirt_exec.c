@@ -3,6 +3,7 @@
 // is done by another program, vmchannel-libvirt, which alone is linked with libvirt; this one finds
 // it and becomes it.
 #include "cli/cli.h"
+#include "cli/libvirt_program.h"
 #include "cli/options.h"
 
 #include <errno.h>
@@ -27,12 +28,27 @@ find_beside(char out[PATH_MAX])
     return access(out, X_OK) == 0;
 }
 
+void
+libvirt_program_become(const char *command, const char *uri, const char *how, const char *what)
+{
+    char beside[PATH_MAX];
+    struct error err;
+    const char *program = find_beside(beside) ? beside : VMCHANNEL_LIBEXECDIR "/" PROGRAM;
+    execl(program, program, command, uri, how, what, (char *)NULL);
+    if (errno == ENOENT)
+        error_set(&err, 0,
+                  "%s: the program %s is not installed (it is of a package vmchannel-libvirt, or "
+                  "of a build with libvirt-dev)",
+                  command, program);
+    else
+        error_set(&err, errno, "%s: %s", command, program);
+    die(&err);
+}
+
 static int
 become_program(const struct command *self, char **argv)
 {
-    char beside[PATH_MAX];
     struct settings s;
-    struct error err;
     settings_init(&s);
     char **words = settings_parse(&s, self, argv);
     const char *operand = self->synopsis + strlen("[OPTION...] ");
@@ -40,18 +56,7 @@ become_program(const struct command *self, char **argv)
         die_usage("%s: %s is missing (accepted: %s)", self->name, operand, self->synopsis);
     if (words[1])
         die_usage("%s: unexpected word '%s' (accepted: %s)", self->name, words[1], self->synopsis);
-
-    const char *program = find_beside(beside) ? beside : VMCHANNEL_LIBEXECDIR "/" PROGRAM;
-    execl(program, program, self->name, s.uri ? s.uri : "", s.inactive ? "inactive" : "", words[0],
-          (char *)NULL);
-    if (errno == ENOENT)
-        error_set(&err, 0,
-                  "%s: the program %s is not installed (it is of a package vmchannel-libvirt, or "
-                  "of a build with libvirt-dev)",
-                  self->name, program);
-    else
-        error_set(&err, errno, "%s: %s", self->name, program);
-    die(&err);
+    libvirt_program_become(self->name, s.uri ? s.uri : "", s.inactive ? "inactive" : "", words[0]);
 }
 
 const struct command command_define = {

@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,27 +41,34 @@ read_conf(const char *conf, char *user, char *group, size_t size, struct error *
     return 0;
 }
 
+static bool
+parse_id(const char *text, uint32_t *out)
+{
+    char *end;
+    text += *text == '+';
+    errno = 0;
+    unsigned long id = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || id >= UINT32_MAX)
+        return false;
+    *out = (uint32_t)id;
+    return true;
+}
+
 // A name, or a number, which libvirt wants to have a plus sign in front.
 static const struct passwd *
 find_user(const char *text)
 {
-    char *end;
+    uint32_t uid;
     const struct passwd *p = *text == '+' ? NULL : getpwnam(text);
-    if (p)
-        return p;
-    unsigned long uid = strtoul(text, &end, 10);
-    return end == text || *end != '\0' ? NULL : getpwuid((uid_t)uid);
+    return p || !parse_id(text, &uid) ? p : getpwuid(uid);
 }
 
 static const struct group *
 find_group(const char *text)
 {
-    char *end;
+    uint32_t gid;
     const struct group *g = *text == '+' ? NULL : getgrnam(text);
-    if (g)
-        return g;
-    unsigned long gid = strtoul(text, &end, 10);
-    return end == text || *end != '\0' ? NULL : getgrgid((gid_t)gid);
+    return g || !parse_id(text, &gid) ? g : getgrgid(gid);
 }
 
 static const char *

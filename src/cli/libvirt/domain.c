@@ -176,3 +176,36 @@ domain_text(virDomainPtr domain, const char *command, unsigned flags, struct buf
         die(&err);
     free(xml);
 }
+
+static int
+change_xml(const char *xml, const char *name, const char *change, struct buffer *out,
+           struct error *err)
+{
+    const char *operand = strchr(change, ' ');
+    operand = operand ? operand + 1 : "";
+    if (strncmp(change, "add ", 4) == 0)
+        return domain_xml_add_channel(xml, strlen(xml), name, operand, out, err);
+    return domain_xml_del_channel(xml, strlen(xml), name, (uint16_t)strtoul(operand, NULL, 10), out,
+                                  err);
+}
+
+void
+domain_record(virDomainPtr domain, const char *command, const char *change, unsigned affect)
+{
+    const char *name = virDomainGetName(domain);
+    unsigned flags = affect == VIR_DOMAIN_AFFECT_CONFIG ? VIR_DOMAIN_XML_INACTIVE : 0;
+    char *xml = virDomainGetXMLDesc(domain, flags);
+    struct buffer changed = {0}, metadata = {0};
+    struct error err;
+    if (!xml)
+        die_libvirt(command, name);
+    if (change_xml(xml, name, change, &changed, &err) < 0 ||
+        domain_xml_metadata(changed.data, changed.len, name, &metadata, &err) < 0)
+        die(&err);
+    if (virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, metadata.data, DOMAIN_XML_PREFIX,
+                             DOMAIN_XML_NAMESPACE, affect) < 0)
+        die_libvirt(command, name);
+    buffer_fini(&changed);
+    buffer_fini(&metadata);
+    free(xml);
+}

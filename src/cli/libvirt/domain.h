@@ -20,5 +20,9 @@ virDomainPtr domain_find(virConnectPtr c, const char *command, const char *word)
 // The user's XML; flags as for virDomainGetXMLDesc.
 void domain_text(virDomainPtr domain, const char *command, unsigned flags, struct buffer *out);
 
+// Changes our metadata alone: "add PORT:DEVICE" or "del PORT". affect: one of
+// VIR_DOMAIN_AFFECT_LIVE and _CONFIG.
+void domain_record(virDomainPtr domain, const char *command, const char *change, unsigned affect);
+
 // Says what libvirt's last error was, behind "COMMAND: WHAT: ".
 _Noreturn void die_libvirt(const char *command, const char *what);

@@ -3,7 +3,9 @@
 // program of its own, so that vmchannel needs no libvirt, which has read the command line
 // (cli/libvirt_exec.c). What is printed is as virsh's.
 //
-// usage: vmchannel-libvirt COMMAND URI inactive|"" FILE|DOMAIN
+// usage: vmchannel-libvirt COMMAND URI HOW FILE|DOMAIN
+//
+// And one more for `vmchannel add` and `del`: record, which changes a domain's metadata.
 #include "cli/cli.h"
 #include "cli/document.h"
 #include "cli/libvirt/domain.h"
@@ -19,7 +21,7 @@ struct request {
     const char *command;
     const char *uri;  // NULL: libvirt's default
     const char *what; // FILE or DOMAIN
-    bool inactive;
+    const char *how;  // dumpxml: "inactive" or ""; record: "add PORT:DEVICE" or "del PORT"
 };
 
 struct action {
@@ -91,7 +93,7 @@ dumpxml(virConnectPtr c, const struct request *r)
     struct buffer xml = {0};
     struct error err;
     virDomainPtr d = domain_find(c, r->command, r->what);
-    domain_text(d, r->command, r->inactive ? VIR_DOMAIN_XML_INACTIVE : 0, &xml);
+    domain_text(d, r->command, *r->how ? VIR_DOMAIN_XML_INACTIVE : 0, &xml);
     if (document_write(&xml, &err) < 0)
         die(&err);
     virDomainFree(d);
@@ -108,9 +110,20 @@ undefine(virConnectPtr c, const struct request *r)
     virDomainFree(d);
 }
 
+// What libvirt keeps of the domain as it runs, and as it will start.
+static void
+record(virConnectPtr c, const struct request *r)
+{
+    virDomainPtr d = domain_find(c, r->command, r->what);
+    domain_record(d, r->command, r->how, VIR_DOMAIN_AFFECT_LIVE);
+    if (virDomainIsPersistent(d) == 1)
+        domain_record(d, r->command, r->how, VIR_DOMAIN_AFFECT_CONFIG);
+    virDomainFree(d);
+}
+
 static const struct action actions[] = {
     {"define", define},   {"create", create},     {"edit", edit},
-    {"dumpxml", dumpxml}, {"undefine", undefine},
+    {"dumpxml", dumpxml}, {"undefine", undefine}, {"record", record},
 };
 
 int
@@ -123,10 +136,8 @@ main(int argc, char **argv)
     if (!a)
         die_usage("vmchannel-libvirt is a part of vmchannel (accepted: vmchannel define, create, "
                   "edit, dumpxml, undefine)");
-    struct request r = {.command = a->name,
-                        .uri = argv[2][0] ? argv[2] : NULL,
-                        .inactive = argv[3][0] != '\0',
-                        .what = argv[4]};
+    struct request r = {
+        .command = a->name, .uri = argv[2][0] ? argv[2] : NULL, .how = argv[3], .what = argv[4]};
     virConnectPtr c = connection_open(a->name, r.uri);
     a->run(c, &r);
     virConnectClose(c);
