@@ -16,7 +16,7 @@ GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
 # Other hypervisors, and what stands behind a channel: real programs, started by the tests.
 PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodejs node-ws
-    openssh-client openssh-server redis-tools"
+    openssh-client openssh-server redis-tools nginx-light"
 BENCH="$DEMO passt slirp4netns"
 CHECK="$DEMO clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps
     strace python3-pytest python3-scapy python3-websockets $PEERS"
