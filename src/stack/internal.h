@@ -21,6 +21,8 @@
 #define TCP_OPENING_US     90000000ull // no SYN for so long: Linux repeats it after 64 s at most
 #define TCP_TIME_WAIT_US   10000000ull // 2 MSL for one hop that keeps nothing longer than 5 s
 #define TCP_ORPHAN_US      60000000ull // FIN-WAIT-2 without a host end, as Linux's tcp_fin_timeout
+#define TCP_ACK_DELAY_US   1000ull // for an answer that the ACK can ride on; at most 500 ms, 3.8.6.3
+#define TCP_QUICK_ACKS     16      // sent at once after one that waited for no answer
 #define TCP_KEEPALIVE_US   7200000000ull // RFC 9293 3.8.4
 #define TCP_KEEPALIVE_STEP 75000000ull   // between unanswered probes
 #define TCP_KEEPALIVE_MAX  9             // unanswered probes
@@ -85,6 +87,7 @@ struct conn {
     bool in_ready;   // on the ready list
     bool in_touched; // on this turn's list of conns that received something
     bool ack_now;    // owes the guest an ACK
+    bool ack_later;  // owes one that may wait for an answer to ride on, until ack_due_us
     bool fin_queued; // stack_shutdown was called
     bool fin_seen;   // the guest's FIN is known, at fin_seq
     bool fin_taken;  // ... and in order: rcv_nxt is behind it
@@ -110,6 +113,7 @@ struct conn {
     struct ring recv;
     uint32_t irs, rcv_nxt;
     uint32_t rcv_adv;                    // right edge last advertised
+    uint32_t rcv_acked;                  // last ACK sent
     uint32_t fin_seq;                    // of the guest's FIN, when fin_seen
     uint32_t pending_bytes;              // accepted this turn, still in the caller's frames
     uint16_t pending_head, pending_tail; // index + 1 into stack.pending, 0: none
@@ -137,6 +141,8 @@ struct conn {
     // timers
     uint64_t rtx_start_us; // when the retransmission timer was (re)started
     uint64_t heard_us;     // last segment from the guest
+    uint64_t ack_due_us;   // when ack_later; 0: the delay has not begun
+    uint8_t quick_acks;    // ACKs that will not wait
     uint8_t retries;       // unanswered retransmissions or probes in a row
     uint8_t probes;        // persist back-off exponent
 };

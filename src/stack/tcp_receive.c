@@ -150,12 +150,15 @@ receive_in_order(struct stack *s, struct conn *c, const struct segment *seg, siz
     }
     if (!ring_acquire(&s->recv_pool, &c->recv)) {
         s->stats.dropped_no_ring++;
+        c->ack_now = true;
         return;
     }
     // The delivery above may have left less room than the caller saw.
     uint32_t window = tcp_recv_window(s, c);
-    if (len > window)
+    if (len > window) {
         len = window;
+        c->ack_now = true;
+    }
     place_in_ring(s, c, seg, at, c->recv.used, len);
     advance(s, c, len);
 }
@@ -199,6 +202,20 @@ note_fin(struct conn *c, uint32_t seq)
     c->fin_seq = seq;
 }
 
+// Whether the segment's ACK may wait for an answer: new bytes, all of them, and no end. What is out
+// of order, fills a gap, was here before or finds no room is answered at once (RFC 5681 4.2).
+static bool
+may_wait(const struct stack *s, struct conn *c, const struct segment *seg)
+{
+    if (seg->tcp.flags & TCP_FIN || seg->tcp.seq != c->rcv_nxt || c->ooo.count ||
+        seg->len > tcp_recv_window(s, c) || c->fin_seen || c->abort_after_send)
+        return false;
+    if (c->quick_acks == 0)
+        return true;
+    c->quick_acks--;
+    return false;
+}
+
 void
 tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
 {
@@ -208,8 +225,13 @@ tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
     bool fin = seg->tcp.flags & TCP_FIN;
     if (len == 0 && !fin)
         return;
-    c->ack_now = true;
     conn_ready(s, c);
+    if (may_wait(s, c, seg)) {
+        c->ack_later = true;
+        receive_in_order(s, c, seg, at, len);
+        return;
+    }
+    c->ack_now = true;
 
     if (fin && seq_le(seq + len, right)) {
         note_fin(c, seq + len);
@@ -245,6 +267,7 @@ keep_pending(struct stack *s, struct conn *c, size_t skip)
     uint32_t rest = c->pending_bytes;
     if (!ring_acquire(&s->recv_pool, &c->recv)) {
         c->rcv_nxt -= rest;
+        c->ack_now = true;
         s->stats.bytes_in -= rest;
         s->stats.dropped_no_ring++;
     } else {

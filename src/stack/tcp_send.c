@@ -98,7 +98,9 @@ send_at(struct stack *s, struct conn *c, uint32_t seq, uint32_t len, uint8_t fla
     fill_sack(c, &h);
     if (!output_segment(s, c, &h, len ? seq - c->snd_base : 0, len))
         return false;
-    c->ack_now = false;
+    c->ack_now = c->ack_later = false;
+    c->ack_due_us = 0;
+    c->rcv_acked = c->rcv_nxt;
     return true;
 }
 
@@ -132,6 +134,7 @@ tcp_send_syn(struct stack *s, struct conn *c)
     if (!output_segment(s, c, &h, 0, 0))
         return false;
     c->rcv_adv = c->rcv_nxt + window;
+    c->rcv_acked = c->rcv_nxt;
     c->ack_now = false;
     return true;
 }
@@ -275,6 +278,20 @@ send_new(struct stack *s, struct conn *c)
     }
 }
 
+// An ACK of less than a segment may wait for the host's answer (RFC 9293 3.8.6.3), so that a small
+// request costs the guest and the link one frame and not two. A guest that sends more in the
+// meantime, or whose host is known to send nothing any more, gets it at once.
+static void
+decide_ack(struct stack *s, struct conn *c)
+{
+    if (!c->ack_later || c->ack_now)
+        return;
+    if (c->state != TCP_ESTABLISHED || c->rcv_nxt - c->rcv_acked >= c->mss)
+        c->ack_now = true;
+    else if (c->ack_due_us == 0)
+        c->ack_due_us = s->now_us + TCP_ACK_DELAY_US;
+}
+
 bool
 tcp_output(struct stack *s, struct conn *c)
 {
@@ -287,6 +304,7 @@ tcp_output(struct stack *s, struct conn *c)
     }
     if (tcp_can_send(c))
         fits = resend_lost(s, c) && send_new(s, c);
+    decide_ack(s, c);
     if (fits && c->ack_now && c->state > TCP_SYN_RECEIVED)
         fits = tcp_send_ack(s, c);
     tcp_arm_timer(s, c);
