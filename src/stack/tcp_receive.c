@@ -202,13 +202,13 @@ note_fin(struct conn *c, uint32_t seq)
     c->fin_seq = seq;
 }
 
-// Whether the segment's ACK may wait for an answer: new bytes, all of them, and no end. What is out
+// Whether the segment's ACK may wait for an answer, or for our FIN: all of it is new. What is out
 // of order, fills a gap, was here before or finds no room is answered at once (RFC 5681 4.2).
 static bool
 may_wait(const struct stack *s, struct conn *c, const struct segment *seg)
 {
-    if (seg->tcp.flags & TCP_FIN || seg->tcp.seq != c->rcv_nxt || c->ooo.count ||
-        seg->len > tcp_recv_window(s, c) || c->fin_seen || c->abort_after_send)
+    if (seg->tcp.seq != c->rcv_nxt || c->ooo.count || seg->len > tcp_recv_window(s, c) ||
+        c->fin_seen || c->abort_after_send)
         return false;
     if (c->quick_acks == 0)
         return true;
@@ -225,13 +225,11 @@ tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
     bool fin = seg->tcp.flags & TCP_FIN;
     if (len == 0 && !fin)
         return;
-    conn_ready(s, c);
-    if (may_wait(s, c, seg)) {
+    if (may_wait(s, c, seg))
         c->ack_later = true;
-        receive_in_order(s, c, seg, at, len);
-        return;
-    }
-    c->ack_now = true;
+    else
+        c->ack_now = true;
+    conn_ready(s, c);
 
     if (fin && seq_le(seq + len, right)) {
         note_fin(c, seq + len);
@@ -321,7 +319,7 @@ take_fin(struct stack *s, struct conn *c)
 {
     c->fin_taken = true;
     c->rcv_nxt++;
-    c->ack_now = true;
+    c->ack_now |= !c->ack_later;
     c->tell_readable = true;
     conn_ready(s, c);
     if (c->state == TCP_ESTABLISHED)

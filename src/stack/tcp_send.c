@@ -278,15 +278,16 @@ send_new(struct stack *s, struct conn *c)
     }
 }
 
-// An ACK of less than a segment may wait for the host's answer (RFC 9293 3.8.6.3), so that a small
-// request costs the guest and the link one frame and not two. A guest that sends more in the
+// An ACK of less than a segment may wait for the host's answer (RFC 9293 3.8.6.3), or a FIN's for
+// our own, so that it costs the guest and the link no frame. A guest that sends more in the
 // meantime, or whose host is known to send nothing any more, gets it at once.
 static void
 decide_ack(struct stack *s, struct conn *c)
 {
     if (!c->ack_later || c->ack_now)
         return;
-    if (c->state != TCP_ESTABLISHED || c->rcv_nxt - c->rcv_acked >= c->mss)
+    bool host_may_send = c->state == TCP_ESTABLISHED || c->state == TCP_CLOSE_WAIT;
+    if (!host_may_send || c->rcv_nxt - c->rcv_acked >= c->mss)
         c->ack_now = true;
     else if (c->ack_due_us == 0)
         c->ack_due_us = s->now_us + TCP_ACK_DELAY_US;

@@ -95,16 +95,49 @@ TEST(a_segments_worth_is_acknowledged_at_once)
     bench_fini(&b);
 }
 
-TEST(fin_is_acknowledged_at_once)
+TEST(ack_of_a_fin_rides_on_ours)
 {
     start(NULL);
     bench_tcp(&b, TCP_ACK | TCP_FIN, "last", 4);
+    expect_acks(0);
+    stack_shutdown(b.stack, b.conn);
+    bench_flush(&b);
+    assert_true(bench_sent_tcp(&b, 0, NULL, NULL).flags & TCP_FIN);
     expect_acks(1);
     bench_fini(&b);
+}
 
-    start(NULL); // and with it what was put off
-    bench_tcp(&b, TCP_ACK, "last", 4);
+TEST(fin_of_a_half_closed_connection_is_acknowledged_soon)
+{
+    start(NULL);
+    bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
     expect_acks(0);
+    bench_wait(&b, DELAY_MOST_US);
+    expect_acks(1);
+    bench_host_sends(&b, "answer", 6);
+    bench_flush(&b);
+    expect_acks(1);
+    bench_fini(&b);
+}
+
+TEST(fin_again_is_acknowledged_at_once)
+{
+    start(NULL);
+    bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
+    expect_acks(0);
+    b.seq--;
+    bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
+    expect_acks(1);
+    bench_fini(&b);
+}
+
+TEST(fin_after_ours_is_acknowledged_at_once)
+{
+    start(NULL);
+    stack_shutdown(b.stack, b.conn);
+    bench_flush(&b);
+    expect_acks(1);
+    b.ack++;
     bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
     expect_acks(1);
     bench_fini(&b);
