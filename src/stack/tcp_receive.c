@@ -14,6 +14,15 @@ tcp_recv_window(const struct stack *s, const struct conn *c)
 }
 
 uint32_t
+tcp_window_to_tell(struct stack *s, const struct conn *c)
+{
+    uint32_t room = tcp_recv_window(s, c), told = tcp_told_window(c);
+    uint32_t share = share_of(s);
+    uint32_t most = told > share ? told : share;
+    return room < most ? room : most;
+}
+
+uint32_t
 tcp_told_window(const struct conn *c)
 {
     return seq_lt(c->rcv_nxt, c->rcv_adv) ? c->rcv_adv - c->rcv_nxt : 0;
@@ -249,6 +258,7 @@ tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
     }
     if (len == 0 || c->abort_after_send || c->fin_taken)
         return;
+    share_note(s, c, len);
     if (seq == c->rcv_nxt)
         receive_in_order(s, c, seg, at, len);
     else
@@ -375,10 +385,12 @@ tcp_window_opened(struct stack *s, struct conn *c)
     if (c->state == TCP_DRAINING)
         conn_touch(s, c);
     // An update early enough that the guest need not stop, and no earlier than worth a segment.
-    uint32_t window = tcp_recv_window(s, c);
+    uint32_t window = tcp_window_to_tell(s, c);
     uint32_t told = tcp_told_window(c), step = tcp_window_step(s, c);
     uint32_t gain = window > told ? window - told : 0;
-    if (gain >= s->config.ring_bytes / 4 || (told < step && gain >= step)) {
+    uint32_t share = share_of(s);
+    uint32_t most = share < s->config.ring_bytes ? share : s->config.ring_bytes;
+    if (gain >= most / 4 || (told < step && gain >= step)) {
         c->ack_now = true;
         conn_ready(s, c);
     }

@@ -50,9 +50,9 @@ tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
 // 3.8.6.2.2: or a guest would send a byte at a time), and never retreats by more than the rounding
 // to our scale.
 static uint16_t
-window_field(const struct stack *s, struct conn *c)
+window_field(struct stack *s, struct conn *c)
 {
-    uint32_t room = tcp_recv_window(s, c), window = room;
+    uint32_t room = tcp_window_to_tell(s, c), window = room;
     uint32_t told = tcp_told_window(c);
     if (told < room && room - told < tcp_window_step(s, c))
         window = told;
@@ -233,12 +233,13 @@ resend_lost(struct stack *s, struct conn *c)
 // How many of `unsent` bytes may go in the next segment: the guest's window, the congestion window,
 // and sender-side silly window avoidance (RFC 9293 3.8.6.2.1; without Nagle: what is written goes).
 static uint32_t
-sendable(const struct stack *s, const struct conn *c, uint32_t unsent)
+sendable(struct stack *s, const struct conn *c, uint32_t unsent)
 {
     uint32_t flight = c->snd_nxt - c->snd_una;
     uint32_t window = c->snd_wnd > flight ? c->snd_wnd - flight : 0;
-    uint32_t pipe = tcp_pipe(c);
-    uint32_t room = c->cwnd > pipe ? c->cwnd - pipe : 0;
+    uint32_t pipe = tcp_pipe(c), share = share_of(s);
+    uint32_t most = c->cwnd < share ? c->cwnd : share;
+    uint32_t room = most > pipe ? most - pipe : 0;
     uint32_t limit = segment_limit(s, c);
     uint32_t mss = effective_mss(c);
 
@@ -274,6 +275,7 @@ send_new(struct stack *s, struct conn *c)
             c->rtx_start_us = s->now_us;
         c->snd_nxt += n + (fin ? 1 : 0);
         s->stats.bytes_out += n;
+        share_note(s, c, n);
         tcp_rtt_start(s, c, c->snd_nxt);
     }
 }
