@@ -191,7 +191,7 @@ struct stack {
     struct wheel_entry *wheel_entries;
     struct wheel wheel;
     struct ring_pool send_pool, recv_pool;
-    bool trim_wanted; // rings were released since the last trim
+    bool trim_wanted; // rings were released since the last trim, at trim_due_us there is another
     uint64_t trim_due_us;
 
     // the turn

@@ -3,6 +3,9 @@
 #include "bench.h"
 #include "test.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 static struct bench b;
 
 static void
@@ -423,6 +426,36 @@ TEST(super_frames_where_the_link_takes_them)
     assert_int_equal(b.sent[0].gso_size, 1460);
     assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
     assert_int_equal(b.sent[0].len, 54 + sizeof text);
+    bench_fini(&b);
+}
+
+// Pages of this process that are there.
+static size_t
+resident_kib(void)
+{
+    size_t total = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%zu %zu", &total, &resident), 2);
+    fclose(f);
+    return resident * (size_t)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+TEST(rings_give_their_memory_back_when_they_fall_idle)
+{
+    enum { RING = 8 << 20 };
+    bench_init(&b, &(struct stack_config){.ring_bytes = RING});
+    bench_establish(&b);
+    size_t before = resident_kib();
+    struct iovec iov[2];
+    b.link_full = true;
+    assert_int_equal(stack_send_iov(b.stack, b.conn, iov), 1);
+    memset(iov[0].iov_base, 'x', iov[0].iov_len);
+    assert_true(resident_kib() - before >= RING / 1024);
+    stack_send_commit(b.stack, b.conn, 0); // nothing was read after all
+    bench_flush(&b);
+    bench_wait(&b, 2000000);
+    assert_true(resident_kib() - before <= 1024); // the kernel counts roughly
     bench_fini(&b);
 }
 
