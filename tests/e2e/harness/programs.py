@@ -12,6 +12,7 @@ SOURCES = {
     "guestprobe": ["guestprobe.c", "transfer.c"],
     "hostpeer": ["hostpeer.c", "transfer.c"],
     "bridge": ["bridge.c"],
+    "flood": ["flood.c"],
 }
 
 
