@@ -46,7 +46,8 @@ bench:
 	@mkdir -p $(BUILD)/bench
 	@[ -e $(BUILD)/bench/build/build.ninja ] || \
 	    meson setup --buildtype=release $(BUILD)/bench/build >/dev/null
-	@ninja -C $(BUILD)/bench/build src/cli/vmchannel >$(BUILD)/bench/build.log
+	@ninja -C $(BUILD)/bench/build src/cli/vmchannel tests/vhost_guest/vhost-guest \
+	    >$(BUILD)/bench/build.log
 	@/usr/bin/python3 tests/bench/bench.py $(BUILD)/bench/build/src/cli/vmchannel \
 	    --out $(BUILD)/bench --rounds $(ROUNDS) $(BENCH_FLAGS)
 

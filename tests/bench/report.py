@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What was measured, as numbers and as text: medians with quartiles, and what the peers have in
-relation to ours, as the median of the ratios within each round."""
+relation to ours, as the median of the ratios within each round.
 
+usage: report.py RESULTS.json MARKDOWN     puts the tables of a run between the markers of a text
+"""
+
+import json
+import sys
 from statistics import median
+
+import verdicts
 
 GUEST_TO_HOST, HOST_TO_GUEST = "guest to host", "host to guest"
 
-GROUPS = {"namespace": "", "machine": "QEMU guest, "}  # group of subjects -> how its tables begin
+# group of subjects -> how its tables begin
+GROUPS = {"namespace": "", "machine": "QEMU guest, ", "scale": "Scale, "}
 
 # (measurement, figure): title, unit, more is better, digits
 FIGURES = {
@@ -31,7 +39,17 @@ FIGURES = {
     ("memory", "mib"): ("memory (PSS), no connection", "MiB", False, 2),
     ("memory1000", "mib"): ("memory (PSS), 1 000 idle connections", "MiB", False, 2),
     ("memory10000", "mib"): ("memory (PSS), 10 000 idle connections", "MiB", False, 2),
+    ("rotate1", "p50"): ("round trip, 64 bytes, over 1 connection, p50", "µs", False, 1),
+    ("rotate100", "p50"): ("round trip, 64 bytes, over 100 in turn, p50", "µs", False, 1),
+    ("rotate10000", "p50"): ("round trip, 64 bytes, over 10 000 in turn, p50", "µs", False, 1),
+    ("rotate1", "cpu"): ("round trip, over 1 connection, CPU of the daemon", "µs", False, 1),
+    ("rotate100", "cpu"): ("round trip, over 100 in turn, CPU of the daemon", "µs", False, 1),
+    ("rotate10000", "cpu"): ("round trip, over 10 000 in turn, CPU of the daemon", "µs", False, 1),
+    ("beside", "slower"): ("what many idle connections take from the active one", "%", False, 1),
+    ("beside", "dearer"): ("what they add to its CPU time", "%", False, 1),
 }
+MARKERS = ("<!-- figures: from here on written by tests/bench/report.py -->",
+           "<!-- end of figures -->")
 
 
 def quartiles(values):
@@ -94,6 +112,14 @@ class Results:
                 ratios.append(a / b if more_is_better else b / a)
         return median(ratios) if ratios else None
 
+    @classmethod
+    def of_json(cls, stored):
+        kept = ("rounds", "spin_ms", "load_average", "failures", "units")
+        results = cls({k: v for k, v in stored.items() if k not in kept})
+        results.rounds, results.failures = stored["rounds"], stored["failures"]
+        results.spins_ms, results.loads = stored["spin_ms"], stored["load_average"]
+        return results
+
     def as_json(self):
         return {**self.about, "rounds": self.rounds,
                 "spin_ms": self.spins_ms,
@@ -136,8 +162,12 @@ def table(results, key, group):
             ratio = results.ratio(mine, name, key) if mine != name else None
             cells.append(f"{ratio:.2f}×" if ratio else "")
         rows.append(cells)
-    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in [head, *rows]]
+    return as_table([head, *rows])
+
+
+def as_table(cells):
+    widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in cells]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return lines + [""]
 
@@ -148,7 +178,7 @@ def as_text(results):
              f"CPUs, {len(results.rounds)} interleaved rounds.", ""]
     lines += [f"- {name}: {what}" for name, what in about["subjects"].items()]
     lines += [f"- {program} {version}" for program, version in about["versions"].items()]
-    lines += ["", *noise(results), "",
+    lines += ["", *noise(results), "", *as_table(verdicts.table(results)),
               "\"is 2.00×\": ours is twice as good as the row, be it higher or lower; the median "
               "of the rounds' ratios.", ""]
     for group in GROUPS:
@@ -157,3 +187,28 @@ def as_text(results):
     if results.failures:
         lines += ["Failed:"] + [f"- {': '.join(f)}" for f in results.failures] + [""]
     return "\n".join(lines)
+
+
+def write_into(path, results):
+    """Puts the run's tables between the markers of a Markdown file."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    before, begin, rest = text.partition(MARKERS[0])
+    _, end, after = rest.partition(MARKERS[1])
+    if not begin or not end:
+        raise SystemExit(f"report.py: {path}: no lines {MARKERS[0]!r} and {MARKERS[1]!r}")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"{before}{begin}\n\n{as_text(results).strip()}\n\n{end}{after}")
+
+
+def main(argv):
+    if len(argv) != 2:
+        print(__doc__.split("\n\n")[1], file=sys.stderr)
+        return 2
+    with open(argv[0], encoding="utf-8") as f:
+        write_into(argv[1], Results.of_json(json.load(f)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
