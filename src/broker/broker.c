@@ -340,12 +340,14 @@ open_link(struct broker *b, const struct broker_config *config, struct error *er
 static int
 open_all(struct broker *b, const struct broker_config *config, struct error *err)
 {
+    // Each inward channel waits for its next client, always.
+    uint32_t inward = channel_specs_inward(b->guest->channels, b->guest->channel_count);
     struct opener_config oc = {.loop = b->loop,
                                .guest = b->guest->name,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
                                .has_stdio = config->has_stdio,
-                               .max_pending = b->guest->max_conns,
+                               .max_pending = b->guest->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = b};
     int rc = open_link(b, config, err);

@@ -73,11 +73,13 @@ end_refused(void *ctx, uint32_t session, int why)
 static int
 start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
 {
+    // Each inward channel waits for its next client, always.
+    uint32_t inward = channel_specs_inward(config->channels, config->channel_count);
     struct opener_config oc = {.loop = v->loop,
                                .guest = config->guest,
                                .channels = v->channels,
                                .channel_count = config->channel_count,
-                               .max_pending = config->max_conns,
+                               .max_pending = config->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = v};
     v->opener = opener_new(&oc, err);
@@ -123,6 +125,7 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
     for (size_t i = 0; i < config->channel_count; i++) {
         const struct channel_spec *spec = &v->channels[i];
         struct hub_channel ch = {.port = spec->port,
+                                 .inward = spec->inward,
                                  .max = spec->device.max,
                                  .accept_early = spec->device.server && !spec->device.wait,
                                  .device = &spec->device,
