@@ -11,6 +11,7 @@ from world import (Failed, cpu_seconds, parse_result, pss_mib, read_line, result
 
 LOAD_ENDS_WITHIN_S = 15
 IDLE_WITHIN_S = 25
+BESIDE_TIMES = 3  # as long, since a few per cent are to be seen
 
 
 class Effort:
@@ -32,20 +33,20 @@ class Effort:
         return 1500 if subject.starts_slowly else 400
 
 
-def bulk(subject, effort, way, connections):
+def bulk(subject, effort, way, connections, run_times=1):
     """Throughput, and CPU seconds per GB of the daemon and of the whole path."""
     world = subject.world
     kind, counter = ("sink", "sunk") if way == "send" else ("source", "sourced")
     world.settle()
     before = world.counters.read()[counter]
-    warm_ms = effort.warm_ms(subject)
-    load = subject.load(kind, way, connections, warm_ms, effort.run_ms)
+    warm_ms, run_ms = effort.warm_ms(subject), run_times * effort.run_ms
+    load = subject.load(kind, way, connections, warm_ms, run_ms)
     try:
         wait_until(lambda: world.counters.read()[counter] > before or load.poll() is not None, 5,
                    "the first byte")
         time.sleep(warm_ms / 1000)
         sample = _Sample(subject, load, counter)
-        time.sleep(0.8 * effort.run_ms / 1000)
+        time.sleep(0.8 * run_ms / 1000)
         seconds, moved, daemon, path = _Sample(subject, load, counter).since(sample)
         result = result_of(load, LOAD_ENDS_WITHIN_S)
     finally:
@@ -115,7 +116,7 @@ def beside(subject, effort):
     figures, without = {}, []
     for idle in (0, effort.most_idle // 100, effort.most_idle, 0):
         with idle_connections(subject, idle):
-            moved = bulk(subject, effort, "send", 1)
+            moved = bulk(subject, effort, "send", 1, BESIDE_TIMES)
         if idle == 0:
             without.append(moved)
         else:
