@@ -26,8 +26,9 @@ ROW_HEIGHT, TITLE_HEIGHT, GAP = 18, 26, 24
 OURS, PEER, LIMIT = "#1f6f8b", "#b8b8b8", "#e0c36a"
 
 
-def colour_of(name):
-    return OURS if name.startswith("vmchannel") else LIMIT if name.startswith("raw") else PEER
+def colour_of(name, results):
+    is_ours = name in results.about["ours"]
+    return OURS if is_ours else LIMIT if name.startswith("raw") else PEER
 
 
 def text(x, y, words, anchor="start", weight="normal"):
@@ -49,7 +50,7 @@ def panel(results, key, group, x, y):
         centre = top + ROW_HEIGHT / 2 - 2
         parts.append(text(left - 6, top + 12, name, "end"))
         parts.append(f'<rect x="{left}" y="{top + 1:.1f}" width="{middle * scale:.1f}" '
-                     f'height="{ROW_HEIGHT - 5}" fill="{colour_of(name)}"/>')
+                     f'height="{ROW_HEIGHT - 5}" fill="{colour_of(name, results)}"/>')
         parts.append(f'<path d="M{left + low * scale:.1f} {centre:.1f}H{left + high * scale:.1f}" '
                      f'stroke="#222" stroke-width="1.5"/>')
         parts.append(text(left + max(middle, high) * scale + 5, top + 12, f"{middle:.{digits}f}"))

@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What was measured, as numbers and as text: medians with quartiles, and what the peers have in
-relation to ours, as the median of the ratios within each round.
+relation to ours, as the median of the ratios within each round."""
 
-usage: report.py RESULTS.json MARKDOWN     puts the tables of a run between the markers of a text
-"""
-
-import json
-import sys
 from statistics import median
 
 import verdicts
@@ -48,8 +43,6 @@ FIGURES = {
     ("beside", "slower"): ("what many idle connections take from the active one", "%", False, 1),
     ("beside", "dearer"): ("what they add to its CPU time", "%", False, 1),
 }
-MARKERS = ("<!-- figures: from here on written by tests/bench/report.py -->",
-           "<!-- end of figures -->")
 
 
 def quartiles(values):
@@ -200,16 +193,3 @@ def put_between(path, markers, words):
         raise SystemExit(f"{path}: no lines {markers[0]!r} and {markers[1]!r}")
     with open(path, "w", encoding="utf-8") as f:
         f.write(f"{before}{begin}\n\n{words.strip()}\n\n{end}{after}")
-
-
-def main(argv):
-    if len(argv) != 2:
-        print(__doc__.split("\n\n")[1], file=sys.stderr)
-        return 2
-    with open(argv[0], encoding="utf-8") as f:
-        put_between(argv[1], MARKERS, as_text(Results.of_json(json.load(f))))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

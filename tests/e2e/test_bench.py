@@ -12,6 +12,7 @@ import pytest
 from harness.programs import ROOT
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
+import publish  # noqa: E402
 import report  # noqa: E402
 import verdicts  # noqa: E402
 
@@ -45,13 +46,14 @@ def test_one_subject_is_measured_and_nothing_is_left(vmchannel, directory):
     assert left_behind() == []
 
     text = directory / "text.md"
-    text.write_text(f"before\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nafter\n")
+    text.write_text(f"before\n{publish.MARKERS[0]}\nold\n{publish.MARKERS[1]}\nafter\n")
     for _ in range(2):
-        subprocess.run(["/usr/bin/python3", ROOT / "tests/bench/report.py",
+        subprocess.run(["/usr/bin/python3", ROOT / "tests/bench/publish.py",
                         directory / "results.json", text], check=True, timeout=20)
     written = text.read_text()
-    assert written.startswith(f"before\n{report.MARKERS[0]}\n") and "old" not in written
-    assert written.endswith(f"{report.MARKERS[1]}\nafter\n")
+    assert written.startswith(f"before\n{publish.MARKERS[0]}\n") and "\nold\n" not in written
+    assert written.endswith(f"{publish.MARKERS[1]}\nafter\n")
+    assert ElementTree.parse(directory / "text.svg").getroot().tag.endswith("svg")
     assert f"{tap['send']['gbit']:.2f}" in written
 
 
