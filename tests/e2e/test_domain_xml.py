@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import virtinst
+from harness.virsh import EmbeddedVirsh
 
 THREAD = "<interface type='vmchannel'><source port='600'/><target path='/some/path'/></interface>"
 SECOND = """<interface type="vmchannel">
@@ -105,21 +106,12 @@ def elements_of(text):
 
 
 @pytest.fixture
-def libvirt(directory):
-    """libvirt's QEMU driver within virsh itself, with all that it keeps in a directory."""
-    root = Path(directory) / "libvirt"
-    root.mkdir()
-
-    def virsh(*commands):
-        done = subprocess.run(["virsh", "-q", "-c", f"qemu:///embed?root={root}",
-                               "; ".join(commands)], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-    return virsh
+def virsh(session_directory):
+    return EmbeddedVirsh(Path(session_directory) / "libvirt")
 
 
 @pytest.mark.timeout(120)
-def test_libvirt_takes_it_and_gives_it_back(vmchannel, libvirt, directory):
+def test_libvirt_takes_it_and_gives_it_back(vmchannel, virsh, directory):
     """Define and dump by the real libvirt: the user's elements are in their place, nothing of ours
     is left, and the same translated again is what libvirt had."""
     user = f"""<domain type='qemu'>
@@ -136,7 +128,7 @@ def test_libvirt_takes_it_and_gives_it_back(vmchannel, libvirt, directory):
 """
     path = Path(directory) / "dom.xml"
     path.write_bytes(run(vmchannel, user.encode()))
-    dumped = libvirt(f"define {path} --validate", "dumpxml vmchannel-xml --inactive")
+    dumped = virsh(f"define {path} --validate", "dumpxml vmchannel-xml --inactive")
     dumped = dumped[dumped.index("<domain"):]
     back = run(vmchannel, dumped.encode(), "--reverse").decode()
     assert elements_of(back) == elements_of(user)
@@ -144,7 +136,7 @@ def test_libvirt_takes_it_and_gives_it_back(vmchannel, libvirt, directory):
         assert ours in dumped and ours not in back, ours
     assert f"\n    {'<interface type='}\"vmchannel\">\n      <source port=\"600\"/>\n" in back
     path.write_bytes(run(vmchannel, back.encode()))
-    again = libvirt(f"define {path} --validate", "dumpxml vmchannel-xml --inactive")
+    again = virsh(f"define {path} --validate", "dumpxml vmchannel-xml --inactive")
     places = re.compile(r' places="[^"]*"|\s+<address type=.pci.[^>]*>')
     assert places.sub("", again[again.index("<domain"):]) == places.sub("", dumped)
 

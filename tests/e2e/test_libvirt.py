@@ -446,9 +446,9 @@ def system_with_virsh(session_directory, helpers):
     libraries = re.findall(r"(/\S+) \(0x", ldd.stdout)
     directory = session_directory / "with-virsh"
     directory.mkdir()
-    files = ["/usr/bin/virsh:bin/virsh", *(f"{path}:{path[1:]}" for path in libraries)]
-    return (machine.unpack_kernel(directory),
-            machine.build_initramfs(directory, helpers["guestprobe"], *files))
+    files = {"bin/virsh": "/usr/bin/virsh", **{path[1:]: path for path in libraries}}
+    return machine.unpack_kernel(directory), machine.build_initramfs(
+        directory / "initramfs.cpio", helpers["guestprobe"], files=files)
 
 
 @pytest.mark.timeout(120)
