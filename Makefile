@@ -4,8 +4,9 @@
 BUILD ?= build
 SEEDS ?= 10000
 ROUNDS ?= 5
+FUZZ_S ?= 60
 
-.PHONY: all build demo check check-seccomp sim bench profile install clean format
+.PHONY: all build demo check check-seccomp sim fuzz bench profile install clean format
 
 all: build
 
@@ -39,6 +40,16 @@ sim:
 	@scripts/deps.sh sim
 	@$(MAKE) --no-print-directory build
 	$(BUILD)/tests/sim/sim --count $(SEEDS)
+
+# Every fuzzer for FUZZ_S seconds, two at a time; a crash says how to see it again.
+fuzz:
+	@scripts/deps.sh check
+	@[ -e $(BUILD)/fuzz/build.ninja ] || CC=clang meson setup -Dfuzz=true \
+	    -Db_sanitize=address,undefined -Db_lundef=false $(BUILD)/fuzz >/dev/null
+	@ninja -C $(BUILD)/fuzz fuzz
+	@FUZZ_S=$(FUZZ_S) meson test -C $(BUILD)/fuzz --no-rebuild --suite fuzz --num-processes 2 \
+	    --print-errorlogs
+	@grep -ho 'fuzz-[a-z_]*: [0-9]* executions.*' $(BUILD)/fuzz/meson-logs/testlog.txt
 
 # vmchannel beside its peers, as root: make bench ROUNDS=9 BENCH_FLAGS='--only tap --only pasta'
 bench:

@@ -11,15 +11,18 @@
 # what is missing will be named by whatever needs it.
 set -eu
 
-BUILD="gcc libc6-dev libseccomp-dev meson ninja-build nettle-dev pkg-config scdoc"
+BUILD="gcc libc6-dev libjansson-dev libseccomp-dev libxml2-dev meson ninja-build nettle-dev
+    pkg-config scdoc"
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
 # Other hypervisors, and what stands behind a channel: real programs, started by the tests.
 PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodejs node-ws
-    openssh-client openssh-server redis-tools"
+    openssh-client openssh-server redis-tools nginx-light"
 BENCH="$DEMO passt slirp4netns socat"
-CHECK="$DEMO clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps
-    strace python3-pytest python3-scapy python3-websockets $PEERS"
+# libvirt: its schema, its QEMU driver within virsh, and domain XML that others wrote.
+LIBVIRT="libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libxml2-utils virtinst"
+CHECK="$DEMO $LIBVIRT clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping
+    procps strace python3-pytest python3-scapy python3-websockets $PEERS"
 
 case ${1-} in
 build) wanted="$BUILD" ;;

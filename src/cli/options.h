@@ -15,6 +15,11 @@ struct settings {
     struct guest_config guest; // -vmchannel, -chardev, --name, --net, --mtu, --max-connections
     const char *link;          // --link as written; NULL when not given
     const char *nic;           // --nic as written; NULL when not given
+    const char *xml;           // --xml: the file of serve's domain; NULL when not given
+    const char *socket_dir;    // --socket-dir; NULL when not given
+    const char *vmi, *domain;  // the documents of kubevirt-hook; NULL when not given
+    bool has_name;             // --name was given
+    bool reverse;              // xml --reverse
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
 };
