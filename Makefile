@@ -6,7 +6,7 @@ SEEDS ?= 10000
 ROUNDS ?= 5
 FUZZ_S ?= 60
 
-.PHONY: all build demo check check-seccomp sim fuzz bench install clean format
+.PHONY: all build demo check check-seccomp sim fuzz bench profile install clean format
 
 all: build
 
@@ -57,9 +57,20 @@ bench:
 	@mkdir -p $(BUILD)/bench
 	@[ -e $(BUILD)/bench/build/build.ninja ] || \
 	    meson setup --buildtype=release $(BUILD)/bench/build >/dev/null
-	@ninja -C $(BUILD)/bench/build src/cli/vmchannel >$(BUILD)/bench/build.log
+	@ninja -C $(BUILD)/bench/build src/cli/vmchannel tests/vhost_guest/vhost-guest \
+	    >$(BUILD)/bench/build.log
 	@/usr/bin/python3 tests/bench/bench.py $(BUILD)/bench/build/src/cli/vmchannel \
 	    --out $(BUILD)/bench --rounds $(ROUNDS) $(BENCH_FLAGS)
+
+# Where the CPU time goes, as root: make profile PROFILE="'vmchannel vhost-user' receive"
+profile:
+	@scripts/deps.sh profile
+	@mkdir -p $(BUILD)/bench
+	@[ -e $(BUILD)/bench/build/build.ninja ] || \
+	    meson setup --buildtype=release $(BUILD)/bench/build >/dev/null
+	@ninja -C $(BUILD)/bench/build src/cli/vmchannel tests/vhost_guest/vhost-guest \
+	    >$(BUILD)/bench/build.log
+	@/usr/bin/python3 tests/bench/profile.py $(BUILD)/bench/build/src/cli/vmchannel $(PROFILE)
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild
