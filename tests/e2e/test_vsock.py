@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""AF_VSOCK as a device (design 4) and as a link (design 6), over the loopback and the vhost-vsock of
-Debian's kernel: vmchannel, its guests and its services all run inside one QEMU guest
-(harness/inner.py), and guests with a CID of their own are played by vsockguest.c. What the kernel has to say about ends there: close(2) and a killed process look alike, an end of file for who
-reads and EPIPE for who writes; there is no reset; and nobody listens is ECONNRESET."""
+"""AF_VSOCK as a device (design 4) and as a link (design 6), over the loopback and the vhost-vsock
+of Debian's kernel: vmchannel, its guests and its services all run inside one QEMU guest
+(harness/inner.py), and guests with a CID of their own are played by vsockguest.c. What the kernel
+has to say about ends there: close(2) and a killed process look alike, an end of file for who reads
+and EPIPE for who writes; there is no reset; and nobody listens is ECONNRESET."""
 
 import os
 import socket
