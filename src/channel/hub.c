@@ -65,8 +65,7 @@ hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds)
     else if (index < 2 * hub->max_conns)
         socket_opened(hub, index - hub->max_conns, generation, fds, nfds);
     else
-        for (size_t i = 0; i < nfds; i++)
-            close(fds[i]);
+        inward_opened(hub, index - 2 * hub->max_conns, generation, fds, nfds);
 }
 
 void
@@ -79,6 +78,8 @@ hub_refused(struct hub *hub, uint32_t session, int why)
         relay_refused(hub, index, generation);
     else if (index < 2 * hub->max_conns)
         socket_refused(hub, index - hub->max_conns, generation);
+    else
+        inward_refused(hub, index - 2 * hub->max_conns, generation);
 }
 
 // --- the turn ------------------------------------------------------------------------------------
@@ -97,11 +98,13 @@ static void
 on_turn_end(void *ctx)
 {
     struct hub *hub = ctx;
+    if (hub->inward_due)
+        inward_ask(hub);
     relay_pump_ready(hub);
     hub_flush(hub);
 
     uint64_t deadline = stack_next_deadline(hub->stack);
-    if (hub->ready_first)
+    if (hub->ready_first || hub->inward_due)
         deadline = loop_now_us(hub->loop); // somebody has more to do: another turn at once
     if (deadline == UINT64_MAX)
         loop_timer_clear(hub->loop, hub->timer);
@@ -152,6 +155,7 @@ on_link_down(void *ctx, const char *why)
     link_free(hub->link);
     hub->link = NULL;
     stack_link_down(hub->stack);
+    inward_link_down(hub);
     if (hub->on_down)
         hub->on_down(hub->on_down_ctx);
 }
@@ -175,6 +179,7 @@ hub_attach_link(struct hub *hub, struct link *link)
         stack_link_down(hub->stack);
     }
     hub->link = link;
+    hub->inward_due = hub->inward_count > 0;
     take_caps(hub);
 }
 
@@ -190,7 +195,7 @@ hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx)
 int
 hub_add_channel(struct hub *hub, const struct hub_channel *channel)
 {
-    if (hub->port_channel[channel->port])
+    if (!channel->inward && hub->port_channel[channel->port])
         return -EEXIST;
     if (hub->channel_count == HUB_CHANNELS_MAX)
         return -ENOSPC;
@@ -205,8 +210,11 @@ hub_add_channel(struct hub *hub, const struct hub_channel *channel)
                 .refilled_us = loop_now_us(hub->loop),
             },
     };
-    hub->port_channel[channel->port] = (uint16_t)++hub->channel_count;
-    return (int)hub->channel_count - 1;
+    uint16_t index = (uint16_t)hub->channel_count++;
+    if (!channel->inward)
+        hub->port_channel[channel->port] = (uint16_t)(index + 1);
+    int rc = channel->inward ? inward_add(hub, index) : 0;
+    return rc < 0 ? rc : index;
 }
 
 void
@@ -227,12 +235,14 @@ hub_new(struct loop *loop, const struct hub_config *config)
     if (!hub)
         return NULL;
     uint32_t n = config->stack.max_conns;
-    assert(n <= SESSION_INDEX_MASK / 2);
+    assert(n <= (SESSION_INDEX_MASK - HUB_CHANNELS_MAX) / 2);
     hub->loop = loop;
     hub->lingering.loop = loop;
     hub->opener = config->opener;
     hub->max_conns = n;
     hub->mtu = config->stack.mtu;
+    hub->guest_addr = config->stack.guest_addr;
+    hub->inward_timer = -1;
     strncpy(hub->guest, config->guest, sizeof hub->guest - 1);
     hub->channels = calloc(HUB_CHANNELS_MAX, sizeof *hub->channels);
     hub->port_channel = calloc(65536, sizeof *hub->port_channel);
@@ -260,6 +270,7 @@ hub_free(struct hub *hub)
         relay_close_all(hub);
     if (hub->sockets)
         socket_close_all(hub);
+    inward_free(hub);
     linger_free_all(&hub->lingering);
     for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
         if (hub->channels[i].log_fd >= 0)

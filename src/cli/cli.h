@@ -15,6 +15,8 @@ enum command_id {
     COMMAND_SERVE = 1,
     COMMAND_RUN = 2,
     COMMAND_QEMU = 4,
+    COMMAND_XML = 8,
+    COMMAND_KUBEVIRT_HOOK = 128,
 };
 
 struct command {
@@ -26,7 +28,8 @@ struct command {
     int (*main)(const struct command *self, char **argv); // argv behind the name; the exit status
 };
 
-extern const struct command command_serve, command_run, command_qemu;
+extern const struct command command_serve, command_run, command_qemu, command_xml,
+    command_kubevirt_hook;
 
 // "vmchannel: MESSAGE" to stderr, then exit.
 _Noreturn void die(const struct error *err);            // status 1

@@ -13,10 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = {&command_run, &command_qemu, &command_serve};
+static const struct command *const commands[] = {&command_run, &command_qemu, &command_serve,
+                                                 &command_xml, &command_kubevirt_hook};
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-#define KNOWN         "run, qemu, serve, --help, --version"
+#define KNOWN         "run, qemu, serve, xml, kubevirt-hook, --help, --version"
 
 void
 die(const struct error *err)
@@ -82,7 +83,7 @@ print_help(void)
            "to TCP 10.0.2.4:PORT, on the host the connection arrives at a Unix socket.\n\n"
            "commands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-7s %s\n", commands[i]->name, commands[i]->summary);
+        printf("  %-14s %s\n", commands[i]->name, commands[i]->summary);
     printf("\noptions:\n"
            "  -h, --help  print this; vmchannel COMMAND --help tells the options of a command\n"
            "  --version   print the version\n\n"

@@ -13,6 +13,7 @@ SOURCES = {
     "hostpeer": ["hostpeer.c", "address.c", "transfer.c"],
     "bridge": ["bridge.c"],
     "vsockguest": ["vsockguest.c"],
+    "flood": ["flood.c"],
 }
 
 
