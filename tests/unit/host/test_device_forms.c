@@ -182,7 +182,8 @@ TEST(wrong_options)
     static const struct invalid rows[] = {
         {"tcp:h:1,foo", "tcp: unknown option 'foo' (accepted: server=on|off, wait=on|off, "
                         "reconnect=S, nodelay=on|off, ipv4=on|off, ipv6=on|off, telnet=on|off, "
-                        "websocket=on|off, max=N, name=NAME, logfile=PATH, logappend=on|off)"},
+                        "websocket=on|off, max=N, conn-rate=N, idle=S, name=NAME, "
+                        "logfile=PATH, logappend=on|off)"},
         {"tcp:h:1,path=/p", "tcp: option 'path' does not go with this device (accepted: server"},
         {"tcp:h:1,host=i", "tcp: option 'host' does not go with this device"},
         {"tcp:h:1,abstract", "option 'abstract' does not go with this device"},
@@ -232,8 +233,6 @@ TEST(options_that_no_device_has_say_what_to_use_instead)
     static const struct invalid rows[] = {
         {"unix:/p,rate=1M", "unix: option 'rate' is not in this version; use max= to limit"},
         {"tcp:h:1,burst=5", "tcp: option 'burst' is not in this version; use max="},
-        {"pty,conn-rate=5", "pty: option 'conn-rate' is not in this version; use max="},
-        {"null,idle=5", "null: option 'idle' is not in this version; let the service close"},
         {"unix:/p,proxy=v2", "option 'proxy' is not in this version; a unix service sees its"},
         {"unix:/p,proxy=v2", "vmchannel/NAME/PORT/N (accepted: path=PATH, "},
         {"tcp::1,server,to=9", "option 'to' is refused, nobody would know which port was free"},
