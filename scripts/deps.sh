@@ -11,7 +11,7 @@
 # what is missing will be named by whatever needs it.
 set -eu
 
-BUILD="gcc libc6-dev libseccomp-dev meson ninja-build nettle-dev pkg-config scdoc"
+BUILD="gcc libc6-dev libjansson-dev libseccomp-dev meson ninja-build nettle-dev pkg-config scdoc"
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
 # Other hypervisors, and what stands behind a channel: real programs, started by the tests.

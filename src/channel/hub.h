@@ -4,6 +4,7 @@
 // nothing itself: it asks the opener and is told later.
 #pragma once
 
+#include "channel/counters.h"
 #include "host/device.h"
 #include "link/link.h"
 #include "loop/loop.h"
@@ -15,7 +16,7 @@
 
 struct hub;
 
-#define HUB_CHANNELS_MAX 1024
+#define HUB_CHANNELS_MAX COUNTED_CHANNELS_MAX
 
 // Where host ends come from. In the daemon: the broker, by message. `session` names the request and
 // is never reused. Both return at once; the answer is hub_opened() or hub_refused(), from within
@@ -41,14 +42,21 @@ struct hub_config {
     const char *guest;         // name for log lines, copied
     struct stack_config stack; // secret filled by the caller
     struct hub_opener opener;
+    // The caller's, outlives the hub: counts go on from what stands there. NULL: not wanted.
+    struct hub_counters *counters;
 };
 
 // NULL when out of memory.
 struct hub *hub_new(struct loop *loop, const struct hub_config *config);
 void hub_free(struct hub *hub); // closes every end and the link; no callbacks
 
-// Channel index (what opener.open is given), or -EEXIST, -ENOSPC.
+// At the lowest free index (what opener.open is given). That index, or -EEXIST, -ENOSPC.
 int hub_add_channel(struct hub *hub, const struct hub_channel *channel);
+// At an index of the caller's, which is free. 0 or -EEXIST.
+int hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *channel);
+// From now on the port is refused; the channel's connections are reset, on both sides; its listener
+// and its log are closed and the index is free. Harmless where there is none.
+void hub_remove_channel(struct hub *hub, uint16_t index);
 
 // Where the traffic of a channel to its host ends is written too (logfile=). Takes ownership of fd.
 void hub_set_log(struct hub *hub, uint16_t channel, int fd);

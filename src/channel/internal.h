@@ -70,7 +70,8 @@ struct listener {
 };
 
 struct channel {
-    struct hub_channel config;
+    struct hub_channel config; // port 0: this index is free
+    struct channel_counters *counters;
     uint32_t sessions;      // now
     bool full_told;         // that it is at max=, since it last was below
     int log_fd;             // logfile=; -1 without
@@ -90,7 +91,7 @@ struct hub {
     int timer; // the stack's next deadline
 
     struct channel *channels;
-    size_t channel_count;
+    size_t channel_count;   // up to the last one in use
     uint16_t *port_channel; // by port: channel index + 1, 0: none
     uint32_t session_count;
 
@@ -101,6 +102,10 @@ struct hub {
     uint32_t sockets_touched, sockets_free;
     struct listener **listeners;
     size_t listener_count;
+
+    struct hub_counters *counters;
+    struct hub_counters *own_counters; // where the caller wants none
+    struct link_counters before;       // of earlier links and stacks
 
     struct linger_list lingering; // host ends that outlive their connection
     uint32_t guest_cid;           // whom AF_VSOCK listeners admit, 0: nobody
@@ -120,6 +125,7 @@ void
 relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void relay_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool relay_guest_has_finished(const struct hub *hub);
+void relay_reset_channel(struct hub *hub, uint16_t channel); // every connection of it
 void relay_close_all(struct hub *hub); // without the stack's knowledge, at the very end
 
 // relay_pump.c
@@ -136,4 +142,5 @@ void
 socket_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool socket_guest_has_finished(const struct hub *hub);
+void socket_reset_channel(struct hub *hub, uint16_t channel); // and its listeners
 void socket_close_all(struct hub *hub);

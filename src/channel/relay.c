@@ -81,6 +81,7 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
         return;
     }
     bool held = r->state == RELAY_OPENING;
+    hub->channels[r->channel].counters->opened++;
     r->state = RELAY_OPEN;
     r->writable = true; // a fresh end has room, and the guest may have sent already
     r->readable = !r->host.in_polled;
@@ -96,11 +97,29 @@ relay_refused(struct hub *hub, uint32_t index, uint32_t generation)
     if (!r)
         return;
     bool held = r->state == RELAY_OPENING;
+    hub->channels[r->channel].counters->refused++;
     forget(r);
     if (held)
         stack_reject(hub->stack, index, loop_now_us(hub->loop));
     else
         stack_abort(hub->stack, index, loop_now_us(hub->loop));
+}
+
+void
+relay_reset_channel(struct hub *hub, uint16_t channel)
+{
+    for (uint32_t i = 0; i < hub->max_conns; i++) {
+        struct relay *r = &hub->relays[i];
+        if (r->state == RELAY_FREE || r->channel != channel)
+            continue;
+        uint32_t session = session_of(r);
+        if (r->state == RELAY_OPENING) {
+            relay_refused(hub, i, session >> SESSION_INDEX_BITS);
+            hub->opener.cancel(hub->opener.ctx, session);
+        } else {
+            stack_abort(hub->stack, i, loop_now_us(hub->loop)); // on_closed does the rest
+        }
+    }
 }
 
 bool

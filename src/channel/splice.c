@@ -56,6 +56,7 @@ struct flow {
     bool grown;       // a larger pipe was asked for
     bool ended;       // the source has given its last byte
     bool done;
+    uint64_t *bytes; // where they are counted; NULL: nowhere
 };
 
 struct splice {
@@ -121,6 +122,13 @@ splice_free(struct splice *s)
     dismantle(s);
     for (int i = 0; i < 2; i++)
         splice_reset_fd(s->sides[i].io.fd);
+}
+
+void
+splice_count(struct splice *s, uint64_t *from_guest, uint64_t *to_guest)
+{
+    s->flows[GUEST].bytes = from_guest;
+    s->flows[HOST].bytes = to_guest;
 }
 
 bool
@@ -202,6 +210,8 @@ flow_write(struct flow *f, struct side *sink)
         assert((size_t)n <= f->in_pipe);
         f->in_pipe -= (uint32_t)n;
         f->full = false;
+        if (f->bytes)
+            *f->bytes += (uint64_t)n;
         return (size_t)n;
     }
     if (n < 0 && errno == EINTR)

@@ -15,6 +15,10 @@ enum command_id {
     COMMAND_SERVE = 1,
     COMMAND_RUN = 2,
     COMMAND_QEMU = 4,
+    COMMAND_LIST = 8,
+    COMMAND_ADD = 16,
+    COMMAND_DEL = 32,
+    COMMAND_STATS = 64,
 };
 
 struct command {
@@ -27,6 +31,7 @@ struct command {
 };
 
 extern const struct command command_serve, command_run, command_qemu;
+extern const struct command command_list, command_add, command_del, command_stats;
 
 // "vmchannel: MESSAGE" to stderr, then exit.
 _Noreturn void die(const struct error *err);            // status 1

@@ -13,10 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = {&command_run, &command_qemu, &command_serve};
+static const struct command *const commands[] = {&command_run,  &command_qemu, &command_serve,
+                                                 &command_list, &command_add,  &command_del,
+                                                 &command_stats};
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-#define KNOWN         "run, qemu, serve, --help, --version"
+#define KNOWN         "run, qemu, serve, list, add, del, stats, --help, --version"
 
 void
 die(const struct error *err)

@@ -50,6 +50,7 @@ set_nic(struct settings *s, const char *value, struct error *err)
 static int
 set_name(struct settings *s, const char *value, struct error *err)
 {
+    s->named = true;
     return guest_config_set_name(&s->guest, value, err);
 }
 
@@ -77,6 +78,22 @@ set_sandbox(struct settings *s, const char *value, struct error *err)
     s->guest.sandbox_off = strcmp(value, "off") == 0;
     if (!s->guest.sandbox_off && strcmp(value, "on") != 0)
         return error_set(err, 0, "--sandbox: '%s': unknown (accepted: on, off)", value);
+    return 0;
+}
+
+static int
+set_control(struct settings *s, const char *value, struct error *err)
+{
+    s->control = value;
+    if (value[0] == '\0')
+        return error_set(err, 0, "--control: empty (accepted: PATH, off)");
+    return 0;
+}
+
+static int
+set_json(struct settings *s, const char *value, struct error *err)
+{
+    s->json = true;
     return 0;
 }
 
@@ -153,6 +170,15 @@ static const struct cli_option options[] = {
      "whether the process that reads what the guest sends is\n"
      "locked up (on); off where the kernel forbids it",
      EVERY_COMMAND, set_sandbox},
+    {"--control", NULL, "PATH|off",
+     "where add, del, list and stats reach this daemon; without it\n"
+     "a guest with a --name is reached by that name",
+     COMMAND_SERVE | COMMAND_QEMU, set_control},
+    {"--control", NULL, "PATH|off",
+     "where add, del, list and stats reach these channels (off:\n"
+     "COMMAND could reach it too)",
+     COMMAND_RUN, set_control},
+    {"--json", NULL, NULL, "print JSON", COMMAND_STATS, set_json},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
     {"--verbose", "v", NULL, "log more (repeatable)", EVERY_COMMAND, set_verbose},
@@ -270,6 +296,27 @@ settings_parse(struct settings *s, const struct command *command, char **argv)
     return argv;
 }
 
+void
+settings_parse_words(struct settings *s, const struct command *command, char **argv, size_t count,
+                     const char *wanted, const char *words[WORDS_MAX])
+{
+    size_t have = 0;
+    for (argv = settings_parse(s, command, argv); *argv; argv = settings_parse(s, command, argv)) {
+        if (have == count)
+            die_usage("%s: unexpected word '%s' (accepted: %s)", command->name, *argv, wanted);
+        words[have++] = *argv++;
+    }
+    if (have < count)
+        die_usage("%s: too few words (accepted: %s)", command->name, wanted);
+}
+
+const char *
+settings_control(const struct settings *s, bool *by_name)
+{
+    *by_name = !s->control && s->named;
+    return s->control && strcmp(s->control, "off") != 0 ? s->control : NULL;
+}
+
 // Applies what is at argv[0] when it is this option; gives the words taken, 0 when it is another.
 static int
 apply_if(struct settings *s, const struct cli_option *o, char **argv)
@@ -355,8 +402,8 @@ print_option(FILE *out, const char *head, const char *help)
 void
 help_print(FILE *out, const struct command *command)
 {
-    fprintf(out, "usage: vmchannel %s %s\n\n%s\n\noptions:\n", command->name, command->synopsis,
-            command->text);
+    fprintf(out, "usage: vmchannel %s%s%s\n\n%s\n\noptions:\n", command->name,
+            command->synopsis[0] ? " " : "", command->synopsis, command->text);
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct cli_option *o = &options[i];
         if (!(o->commands & command->id))

@@ -16,13 +16,25 @@ struct settings {
     const char *nic;           // --nic as written; NULL when not given
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
+    bool named;          // --name was given
+    const char *control; // --control as written; NULL when not given
+    bool json;
 };
+
+#define WORDS_MAX 2
 
 void settings_init(struct settings *s);
 void settings_fini(struct settings *s);
 // Reads the options in front of argv, up to "--" (which is passed over) or the first word that is
 // none; gives the rest. Exits on a usage error, and after --help.
 char **settings_parse(struct settings *s, const struct command *command, char **argv);
+// Reads options and words in any order: exactly `count` words, at most WORDS_MAX, go to words.
+// Exits on a usage error (`wanted`: what the words are), and after --help.
+void settings_parse_words(struct settings *s, const struct command *command, char **argv,
+                          size_t count, const char *wanted, const char *words[WORDS_MAX]);
+// For a daemon: the path that --control gives, NULL for none; *by_name: it was not given, but a
+// --name.
+const char *settings_control(const struct settings *s, bool *by_name);
 // Takes out of argv every -vmchannel, wherever it stands, and every -chardev that one of them
 // refers to; other words keep their order. Exits on a usage error.
 void settings_take_channels(struct settings *s, char **argv);

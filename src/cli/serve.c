@@ -91,6 +91,7 @@ serve_main(const struct command *self, char **argv)
         print_settings(&s, &config.link);
     } else {
         settings_apply_verbosity(&s, LOG_INFO);
+        config.control_path = settings_control(&s, &config.control_by_name);
         config.has_stdio = true;
         config.exit_on_link_down = config.link.fd >= 0;
         rc = serve(&config);

@@ -38,7 +38,7 @@ static char dir[64];
 static const char *device; // instead of unix:DIR/s, when set
 
 _Noreturn void
-worker_main(const struct guest_config *config, int sock, int null_fd)
+worker_main(const struct guest_config *config, struct hub_counters *counters, int sock, int null_fd)
 {
     for (int fd = 3; fd < 64; fd++) // the broker's end of our socket, above all
         if (fd != sock && fd != stop_pipe[1])

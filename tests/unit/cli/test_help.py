@@ -12,7 +12,7 @@ import sys
 
 import tap
 
-COMMANDS = ["run", "qemu", "serve"]
+COMMANDS = ["run", "qemu", "serve", "list", "add", "del", "stats"]
 
 
 def output(*argv):

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Channels of a guest that runs: add, del, list and stats, and the protocol below them."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.control import INTERFACE, Varlink
+from harness.processes import wait_until
+from harness.services import answer_lines, echo, receive_all, receive_exactly
+
+
+@pytest.fixture
+def runtime(directory, monkeypatch):
+    """Where these daemons and commands meet, and nobody else."""
+    path = directory / "run"
+    monkeypatch.setenv("VMCHANNEL_RUNTIME_DIR", str(path))
+    return path
+
+
+@pytest.fixture
+def ask(processes, vmchannel, runtime):
+    """ask(WORD...) -> what the command printed; `code` is its exit status."""
+
+    def run(*words, code=0):
+        done = processes.run([vmchannel, *words])
+        assert done.returncode == code, (words, done.returncode, done.stderr)
+        return done.stderr if code else done.stdout
+
+    return run
+
+
+def start(guest, *channels, name="vm1", options=()):
+    return guest.start(*channels, options=("--name", name, *options))
+
+
+def talk(guest, port, lines=1):
+    with guest.connect(port) as g:
+        for i in range(lines):
+            g.sendall(b"line %d\n" % i)
+            assert b"heard line %d\n" % i in receive_exactly(g, len(b"host end 0 heard line 0\n"))
+        g.shutdown(socket.SHUT_WR)
+        assert receive_all(g) == b""
+
+
+def answers(guest, port):
+    try:
+        talk(guest, port)
+    except OSError:
+        return False
+    return True
+
+
+def stats_of(ask, name="vm1"):
+    stats = json.loads(ask("stats", name, "--json"))
+    return stats["link"], {c["port"]: c for c in stats["channels"]}
+
+
+def test_channel_is_added_and_deleted_while_the_guest_runs(guest, listen, directory, ask):
+    listen(directory / "a.sock", answer_lines)
+    listen(directory / "b.sock", answer_lines)
+    start(guest, f"600:unix:{directory}/a.sock")
+    assert guest.refusal(601)[0] == errno.ECONNREFUSED
+
+    assert ask("add", "vm1", f"601:unix:{directory}/b.sock") == ""
+    talk(guest, 601)
+    talk(guest, 600)
+
+    kept, cut = guest.connect(600), guest.connect(601)
+    cut.sendall(b"x\n")
+    receive_exactly(cut, 5)
+    assert ask("del", "vm1", "601") == ""
+    with pytest.raises(ConnectionResetError):
+        receive_all(cut)
+    assert guest.refusal(601)[0] == errno.ECONNREFUSED
+    kept.sendall(b"line\n")
+    assert receive_exactly(kept, 8) == b"host end"
+    kept.close()
+    cut.close()
+
+
+@pytest.mark.parametrize("kind", ["tap", "netns"])
+def test_added_channels_outlive_a_worker(make_guest, listen, directory, ask, kind):
+    listen(directory / "a.sock", answer_lines)
+    guest = start(make_guest(kind), f"600:unix:{directory}/a.sock",
+                  f"602:unix:{directory}/a.sock")
+    ask("add", "vm1", f"601:unix:{directory}/a.sock")
+    ask("del", "vm1", "602")
+    talk(guest, 601, lines=3)
+    before = stats_of(ask)[1][601]
+    first = guest.daemon.worker()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: guest.daemon.worker() != first, what="another worker")
+    wait_until(lambda: answers(guest, 601), what="the channel is back")
+    assert guest.refusal(602)[0] == errno.ECONNREFUSED
+    after = stats_of(ask)[1]
+    assert after[601]["bytes_from_guest"] > before["bytes_from_guest"]  # it goes on counting
+    assert 602 not in after
+    ask("del", "vm1", "601")
+    assert guest.refusal(601)[0] == errno.ECONNREFUSED
+
+
+def test_what_a_channel_has_open_goes_with_it(make_guest, directory, ask):
+    """A listener and its lock, a terminal's link: gone at del, and to be had again."""
+    guest = start(make_guest("tap"), "600:null")
+    path, link = directory / "service.sock", directory / "tty"
+    for _ in range(3):
+        ask("add", "vm1", f"601:unix:{path},server=on,wait=off")
+        ask("add", "vm1", f"602:pty:{link}")
+        g = guest.connect(601)
+        with socket.socket(socket.AF_UNIX) as h:
+            h.settimeout(5)
+            h.connect(str(path))
+            g.sendall(b"bytes that waited")
+            assert receive_exactly(h, 17) == b"bytes that waited"
+            assert os.path.exists(os.path.realpath(link))
+            ask("del", "vm1", "601")
+            ask("del", "vm1", "602")
+            assert receive_all(h) == b""
+        g.close()
+        assert not path.exists() and not link.exists()
+
+
+def test_channels_of_a_range(make_guest, listen, directory, ask):
+    listen(directory / "1001.sock", answer_lines)
+    guest = start(make_guest("tap"), "600:null")
+    ask("add", "vm1", f"1000-1063:unix:{directory}/%p.sock")
+    talk(guest, 1001)
+    # All or none: 1063 is taken.
+    why = ask("add", "vm1", f"1060-1070:unix:{directory}/%p.sock", code=1)
+    assert "1060" in why and "already" in why
+    assert guest.refusal(1070)[0] == errno.ECONNREFUSED
+    assert "64" in ask("add", "vm1", f"2000-2064:unix:{directory}/%p.sock", code=1)
+    for port in range(1000, 1064):
+        ask("del", "vm1", str(port))
+    assert "601" not in ask("list") and "1001" not in ask("list")
+
+
+REFUSED = [
+    # PORT:DEVICE, exit status, words of the reason
+    ("600:null", 1, ["600", "already"]),
+    ("601:cmd:true", 1, ["cmd", "started"]),
+    ("601:stdio", 1, ["stdio", "started"]),
+    ("601:tcp:host.example:80", 1, ["host.example", "address"]),
+    ("601:chardev:x", 1, ["chardev"]),
+    ("601:unix:/nonexistent/dir/s,server=on", 1, ["/nonexistent/dir/s", "No such file"]),
+    ("601:file:/nonexistent/f", 1, ["/nonexistent/f", "No such file"]),
+    ("601:unix:/a\x1bb", 1, ["control character"]),
+    ("601:unix:/a\nb", 1, ["control character"]),
+    ("601:bogus:/p", 2, ["bogus", "unix"]),
+    ("0:null", 2, ["65535"]),
+]
+
+
+@pytest.fixture
+def idle_guest(make_guest, runtime):
+    return start(make_guest("tap"), "600:null")
+
+
+@pytest.mark.parametrize("channel, code, words", REFUSED, ids=[r[0][:30] for r in REFUSED])
+def test_what_cannot_be_added(idle_guest, ask, channel, code, words):
+    before = ask("list")
+    why = ask("add", "vm1", channel, code=code)
+    assert len(why.splitlines()) == 1 and "\x1b" not in why
+    for word in words:
+        assert word in why
+    assert ask("list") == before
+
+
+def test_what_cannot_be_deleted(idle_guest, ask):
+    assert "601" in ask("del", "vm1", "601", code=1)
+    assert "65535" in ask("del", "vm1", "x", code=2)
+    assert "vm2" in ask("del", "vm2", "600", code=1)
+    for name in ("..", ".", "a\x1bb", "a\nb", ""):
+        why = ask("del", name, "600", code=1)
+        assert len(why.splitlines()) == 1 and "\x1b" not in why
+
+
+@pytest.mark.parametrize("kind", ["tap", "netns", "stream"])
+def test_stats_are_what_went_through(make_guest, listen, directory, ask, kind):
+    listen(directory / "a.sock", echo)
+    guest = start(make_guest(kind), f"600:unix:{directory}/a.sock",
+                  f"601:unix:{directory}/absent.sock")
+    sent = 0
+    for size in (1, 1000, 300000):
+        with guest.connect() as g:
+            g.sendall(bytes(size))
+            receive_exactly(g, size)
+            sent += size
+    assert guest.refusal(601)[0] == errno.ECONNREFUSED
+    wait_until(lambda: stats_of(ask)[1][600]["connections"] == 0, what="closed connections")
+    with guest.connect() as g:
+        g.sendall(b"x")
+        receive_exactly(g, 1)
+        link, channels = stats_of(ask)
+        assert channels[600] == {"port": 600, "connections": 1, "opened": 4, "refused": 0,
+                                 "bytes_from_guest": sent + 1, "bytes_to_guest": sent + 1}
+        assert channels[601]["refused"] == 1 and channels[601]["opened"] == 0
+    if guest.is_frames:
+        assert link["up"] == 1 and link["bad_checksum"] == 0
+        assert link["bytes_in"] > sent and link["bytes_out"] > sent
+        assert link["frames_in"] > 20 and link["frames_out"] > 20
+    else:
+        assert set(link.values()) == {0}
+    text = ask("stats", "vm1")
+    assert f"bytes_from_guest {sent + 1}" in text and "channel:  600" in text
+
+
+def test_list_shows_every_guest_and_no_dead_one(make_guest, runtime, ask):
+    assert ask("list") == ""
+    first = start(make_guest("tap"), "600:null,name=one", name="vm-a")
+    second = start(make_guest("netns"), "601:null", name="vm b")
+    killed = start(make_guest("netns"), "602:null", name="vm-c")
+    killed.daemon.process.kill()
+    killed.daemon.process.wait()
+    assert stat.S_ISSOCK(os.stat(runtime / "vm-c" / "control").st_mode)  # a stale socket
+    lines = ask("list").splitlines()
+    assert [l.split()[0] for l in lines if l[0] != " "] == ["GUEST", "vm", "vm-a"]
+    assert f"{first.daemon.process.pid}" in lines[3] and "tap,ifname=vmc0" in lines[3]
+    assert lines[2].split() == ["601:null"] and lines[4].split() == ["600:null,name=one"]
+    # The name of the one that was killed can be had again.
+    again = start(make_guest("netns"), "603:null", name="vm-c")
+    assert "603:null" in ask("list")
+    for guest in (first, second, again):
+        assert guest.daemon.stop() == 0
+    assert ask("list") == "" and os.listdir(runtime) == []
+
+
+def test_socket_is_ours_alone(idle_guest, runtime):
+    path = runtime / "vm1" / "control"
+    assert stat.S_IMODE(os.stat(path.parent).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0
+    code = (f"import socket,os; os.setgid(65534); os.setuid(65534); s = socket.socket(1); "
+            f"s.connect('{path}')")
+    done = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True)
+    assert "PermissionError" in done.stderr
+
+
+def test_client_of_another_user_is_dropped(make_guest, directory):
+    """Where the permissions would let it in."""
+    path = directory / "open.sock"
+    guest = make_guest("netns").start("600:null", options=("--control", path))
+    os.chmod(directory, 0o755)
+    os.chmod(path, 0o777)
+    call = json.dumps({"method": f"{INTERFACE}.Info"}) + "\0"
+    code = (f"import socket,os; os.setgid(65534); os.setuid(65534); s = socket.socket(1); "
+            f"s.settimeout(5); s.connect('{path}'); s.sendall({call.encode()!r}); print(s.recv(9))")
+    done = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True)
+    assert done.stdout == "b''\n" or "ConnectionResetError" in done.stderr or \
+        "BrokenPipeError" in done.stderr, done
+    with Varlink(path) as v:
+        assert v.control("Info")["name"] == "guest"
+    assert guest.daemon.process.poll() is None
+
+
+def test_daemon_without_a_socket(make_guest, runtime, ask):
+    make_guest("netns").start("600:null")
+    make_guest("netns").start("600:null", options=("--name", "vm1", "--control=off"))
+    assert ask("list") == "" and not runtime.exists()
+
+
+def test_second_daemon_of_a_name_goes_without(make_guest, ask):
+    first = start(make_guest("netns"), "600:null")
+    second = start(make_guest("netns"), "601:null")
+    assert "vm1" in second.daemon.wait_for_log("control", "locked by another process")
+    assert f"{first.daemon.process.pid}" in ask("list") and "600:null" in ask("list")
+    second.daemon.stop()
+    assert "600:null" in ask("list")
+
+
+def test_socket_that_was_asked_for_must_be_there(processes, vmchannel, directory):
+    done = processes.run([vmchannel, "serve", "--link", f"stream,path={directory}/l,server=on",
+                          "-vmchannel", "600:null", "--control", "/nonexistent/c"])
+    assert done.returncode == 1 and "/nonexistent/c" in done.stderr
+
+
+def test_run_has_a_socket_when_asked_alone(processes, vmchannel, directory, runtime):
+    script = f"{vmchannel} list; {vmchannel} stats {directory}/c.sock --json"
+    for options, code in ((["--name", "vm1"], 1), (["--control", directory / "c.sock"], 0)):
+        done = processes.run([vmchannel, "run", *options, "-vmchannel", "600:null", "sh", "-c",
+                              script])
+        assert done.returncode == code, done.stderr
+        assert ('"port": 600' in done.stdout) == (code == 0)
+        assert "GUEST" not in done.stdout
+
+
+# --- the protocol --------------------------------------------------------------------------------
+
+@pytest.fixture
+def varlink(idle_guest, runtime):
+    with Varlink(runtime / "vm1" / "control") as v:
+        yield v
+
+
+def test_varlink_service(varlink):
+    info = varlink.call("org.varlink.service.GetInfo")
+    assert info["interfaces"] == ["org.varlink.service", INTERFACE]
+    assert {"vendor", "product", "version", "url"} <= set(info)
+    for name in info["interfaces"]:
+        text = varlink.call("org.varlink.service.GetInterfaceDescription",
+                            {"interface": name})["description"]
+        assert f"\ninterface {name}\n" in text or text.startswith(f"interface {name}\n")
+    assert varlink.call("org.varlink.service.GetInterfaceDescription", {"interface": "a.b"}) == \
+        ("org.varlink.service.InterfaceNotFound", {"interface": "a.b"})
+    assert varlink.call("a.b.C") == ("org.varlink.service.InterfaceNotFound", {"interface": "a.b"})
+    assert varlink.control("Bogus") == ("org.varlink.service.MethodNotFound", {"method": "Bogus"})
+    for parameters, wrong in (({}, "channel"), ({"channel": 1}, "channel"),
+                              ({"channel": "601:null", "x": 1}, "x")):
+        assert varlink.control("Add", **parameters) == (
+            "org.varlink.service.InvalidParameter", {"parameter": wrong})
+
+
+def test_every_method_is_as_described(varlink):
+    assert varlink.control("List") == {"channels": [{"port": 600, "device": "null"}]}
+    assert varlink.control("Add", channel="601:null,name=x") == {"first": 601, "last": 601}
+    assert varlink.control("List")["channels"][1] == {"port": 601, "device": "null,name=x",
+                                                      "name": "x"}
+    assert varlink.control("Delete", port=601) == {}
+    assert varlink.control("Delete", port=601) == (f"{INTERFACE}.NoSuchChannel", {"port": 601})
+    info = varlink.control("Info")
+    assert set(info) == {"name", "version", "pid", "worker", "link", "uptime", "restarts"}
+    assert set(varlink.control("Stats")) == {"link", "channels"}
+
+
+def test_calls_in_a_row_and_in_pieces(varlink):
+    call = json.dumps({"method": f"{INTERFACE}.List"}).encode() + b"\0"
+    varlink.send(call * 50)
+    assert [varlink.hear() for _ in range(50)][49]["parameters"]["channels"][0]["port"] == 600
+    for byte in call:
+        varlink.send(bytes([byte]))
+    assert varlink.hear()["parameters"]
+    varlink.say(f"{INTERFACE}.Add", {"channel": "601:null"}, oneway=True)
+    varlink.say(f"{INTERFACE}.List", {}, more=True)
+    reply = varlink.hear()
+    assert len(reply["parameters"]["channels"]) == 2 and not reply.get("continues")
+
+
+@pytest.mark.parametrize("data", [
+    b"\0", b"{}\0", b"[]\0", b"null\0", b"x" * 100 + b"\0", b'{"method": 1}\0',
+    b'{"method": "a.b.C", "parameters": []}\0', b'{"method": "a\\u0000b.C"}\0',
+    b'{"method": "a.b.C", "method": "a.b.C"}\0', b'{"method": "\xff.b.C"}\0',
+    b"[" * 60000 + b"\0", b'{"a":' * 10000 + b"\0", b'{"method": "' + b"x" * (1 << 20) + b'"}\0',
+    b"\xff" * (1 << 20),
+], ids=lambda d: repr(d[:24]))
+def test_no_call_ends_the_connection(varlink, idle_guest, runtime, data):
+    try:
+        varlink.send(data)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    assert varlink.ended()
+    with Varlink(runtime / "vm1" / "control") as v:
+        assert v.control("Info")["name"] == "vm1"
+
+
+def test_nobody_is_held_up_by_the_silent(varlink, idle_guest, runtime):
+    """1 000 clients that say nothing, some in the middle of a call, one that reads no reply."""
+    path = str(runtime / "vm1" / "control")
+    silent = []
+    for i in range(1000):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(10)
+        s.connect(path)
+        s.send(b'{"method": "org.vmchannel' if i % 2 else b"")
+        silent.append(s)
+    deaf = Varlink(path)
+    deaf.socket.settimeout(0.2)
+    try:
+        while True:
+            deaf.say(f"{INTERFACE}.Stats")
+    except (TimeoutError, BlockingIOError):
+        pass
+    with Varlink(path, timeout=5) as v:
+        assert v.control("Info")["name"] == "vm1"
+        assert v.control("Add", channel="601:null") == {"first": 601, "last": 601}
+    descriptors = len(os.listdir(f"/proc/{idle_guest.daemon.process.pid}/fd"))
+    assert descriptors < 60, "the silent are bounded"
+    with idle_guest.connect(601):
+        pass
+    for s in silent:
+        s.close()
+    deaf.socket.close()
+
+
+def test_client_that_leaves_before_its_reply(idle_guest, runtime):
+    for i in range(50):
+        with Varlink(runtime / "vm1" / "control") as v:
+            v.say(f"{INTERFACE}.Add", {"channel": f"{700 + i}:null"})
+    with Varlink(runtime / "vm1" / "control") as v:
+        wait_until(lambda: len(v.control("List")["channels"]) == 51, what="all calls were served")
+
+
+def test_descriptors_that_nobody_asked_for_are_closed(varlink, idle_guest, runtime):
+    fds = Path(f"/proc/{idle_guest.daemon.process.pid}/fd")
+    varlink.control("Info")
+    before = len(os.listdir(fds))
+    for _ in range(100):
+        r, w = os.pipe()
+        varlink.say(f"{INTERFACE}.Info", fds=[w])
+        os.close(w)
+        assert varlink.hear()["parameters"]
+        assert os.read(r, 1) == b""  # nobody else holds the other end
+        os.close(r)
+    assert len(os.listdir(fds)) == before
+    r, w = os.pipe()
+    varlink.say(f"{INTERFACE}.Info", fds=[w] * 100)  # beyond the room
+    os.close(w)
+    assert os.read(r, 1) == b""
+    os.close(r)
+    assert varlink.ended()
