@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define RANGE_MAX 64 // channels of one Add: each has three descriptors on its way to the worker
@@ -266,12 +267,35 @@ static int delete (void *ctx, uint16_t port, struct error *err)
     return 0;
 }
 
+// What the worker is given must not be more than a way to the client.
+static bool
+is_seqpacket(int fd)
+{
+    int domain = 0, type = 0;
+    socklen_t len = sizeof(int);
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
+}
+
 static int
 capture(void *ctx, int fd, uint32_t snaplen, struct error *err)
 {
     struct broker *b = ctx;
-    close(fd);
-    return error_set(err, 0, "%s: capture: not possible yet", b->guest->name);
+    const struct message m = {.type = MESSAGE_CAPTURE, .snaplen = snaplen};
+    int rc = 0;
+    if (b->is_socket_link)
+        rc = error_set(err, 0, "capture: this link has no frames, its TCP is the kernel's");
+    else if (!is_seqpacket(fd))
+        rc = error_set(err, 0, "capture: not a SOCK_SEQPACKET Unix socket");
+    else if (!has_worker(b) || courier_room(&b->worker.courier) <= b->guest->max_conns)
+        rc = error_set(err, EAGAIN, "capture: there is no worker that could");
+    if (rc < 0)
+        close(fd);
+    else if (!courier_send(&b->worker.courier, &m, fd))
+        rc = error_set(err, EBUSY, "capture");
+    if (rc == 0)
+        hold_reply(b);
+    return rc;
 }
 
 static const struct control_ops ops = {

@@ -188,7 +188,7 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
         break;
     case MESSAGE_CAPTURE:
         if (fd >= 0)
-            close(fd);
+            vmc_capture(w->vmc, fd, m->snaplen);
         break;
     case MESSAGE_LINK:
         take_link(w, m, fd);

@@ -166,8 +166,11 @@ on_frames(void *ctx, const struct frame *frames, size_t count)
 {
     struct hub *hub = ctx;
     uint64_t now_us = loop_now_us(hub->loop);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (hub->captures.count > 0)
+            captures_take(&hub->captures, &frames[i], false);
         stack_input(hub->stack, &frames[i], now_us);
+    }
     hub_flush(hub); // the frames are only valid here
 }
 
@@ -296,6 +299,12 @@ hub_set_log(struct hub *hub, uint16_t channel, int fd)
         ch->log_fd = fd;
 }
 
+void
+hub_capture(struct hub *hub, int fd, uint32_t snaplen)
+{
+    captures_add(&hub->captures, fd, snaplen);
+}
+
 struct hub *
 hub_new(struct loop *loop, const struct hub_config *config)
 {
@@ -306,6 +315,7 @@ hub_new(struct loop *loop, const struct hub_config *config)
     assert(n <= SESSION_INDEX_MASK / 2);
     hub->loop = loop;
     hub->lingering.loop = loop;
+    captures_init(&hub->captures, loop);
     hub->opener = config->opener;
     hub->max_conns = n;
     hub->mtu = config->stack.mtu;
@@ -342,6 +352,7 @@ hub_free(struct hub *hub)
     if (hub->sockets)
         socket_close_all(hub);
     linger_free_all(&hub->lingering);
+    captures_fini(&hub->captures);
     for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
         if (hub->channels[i].config.port != 0 && hub->channels[i].log_fd >= 0)
             close(hub->channels[i].log_fd);

@@ -68,6 +68,9 @@ const struct link_events *hub_link_events(void);
 void hub_attach_link(struct hub *hub, struct link *link);
 void hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx);
 
+// Copies of the link's frames go to fd from now on, see channel/capture.h. Takes ownership.
+void hub_capture(struct hub *hub, int fd, uint32_t snaplen);
+
 // Attaches a listening stream socket of a socket link (TCP inside the guest's namespace, Unix or
 // AF_VSOCK) as the guest side of `channel`; takes ownership of fd. 0 or -errno.
 int hub_attach_listener(struct hub *hub, uint16_t channel, int fd);

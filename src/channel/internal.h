@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/log.h"
+#include "channel/capture.h"
 #include "channel/end_io.h"
 #include "channel/hub.h"
 #include "channel/linger.h"
@@ -106,6 +107,8 @@ struct hub {
     struct hub_counters *counters;
     struct hub_counters *own_counters; // where the caller wants none
     struct link_counters before;       // of earlier links and stacks
+
+    struct captures captures;
 
     struct linger_list lingering; // host ends that outlive their connection
     uint32_t guest_cid;           // whom AF_VSOCK listeners admit, 0: nobody

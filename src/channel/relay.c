@@ -149,7 +149,11 @@ static bool
 on_emit(void *ctx, const struct frame *frame)
 {
     struct hub *hub = ctx;
-    return hub->link && link_send(hub->link, frame);
+    if (!hub->link || !link_send(hub->link, frame))
+        return false;
+    if (hub->captures.count > 0)
+        captures_take(&hub->captures, frame, true);
+    return true;
 }
 
 static bool

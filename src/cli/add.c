@@ -14,7 +14,7 @@ add_main(const struct command *self, char **argv)
     const char *words[WORDS_MAX];
 
     settings_init(&s);
-    settings_parse_words(&s, self, argv, 2, "NAME PORT:DEVICE", words);
+    settings_parse_words(&s, self, argv, 2, 2, "NAME PORT:DEVICE", words);
     // What cannot be understood is told apart from what the daemon refuses.
     if (guest_config_add_channel(&s.guest, words[1], &err) < 0)
         die_usage("%s", err.text);

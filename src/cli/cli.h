@@ -19,6 +19,9 @@ enum command_id {
     COMMAND_ADD = 16,
     COMMAND_DEL = 32,
     COMMAND_STATS = 64,
+    COMMAND_METRICS = 128,
+    COMMAND_TOP = 256,
+    COMMAND_PCAP = 512,
 };
 
 struct command {
@@ -32,6 +35,7 @@ struct command {
 
 extern const struct command command_serve, command_run, command_qemu;
 extern const struct command command_list, command_add, command_del, command_stats;
+extern const struct command command_metrics, command_top, command_pcap;
 
 // "vmchannel: MESSAGE" to stderr, then exit.
 _Noreturn void die(const struct error *err);            // status 1

@@ -16,7 +16,7 @@ del_main(const struct command *self, char **argv)
     uint16_t port;
 
     settings_init(&s);
-    settings_parse_words(&s, self, argv, 2, "NAME PORT", words);
+    settings_parse_words(&s, self, argv, 2, 2, "NAME PORT", words);
     if (!channel_port_parse(words[1], strlen(words[1]), &port))
         die_usage("port '%.64s': not a number in range (accepted: 1 to 65535)", words[1]);
     struct control_client *c = control_client_new(words[0], NULL, &err);

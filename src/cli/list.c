@@ -28,7 +28,7 @@ list_main(const struct command *self, char **argv)
     int count = 0;
 
     settings_init(&s);
-    settings_parse_words(&s, self, argv, 0, "no word", NULL);
+    settings_parse_words(&s, self, argv, 0, 0, "no word", NULL);
     bool ok = guests_each(NULL, print_guest, &count);
     settings_fini(&s);
     return ok ? EXIT_SUCCESS : EXIT_FAILED;

@@ -13,12 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = {&command_run,  &command_qemu, &command_serve,
-                                                 &command_list, &command_add,  &command_del,
-                                                 &command_stats};
+static const struct command *const commands[] = {
+    &command_run, &command_qemu,  &command_serve,   &command_list, &command_add,
+    &command_del, &command_stats, &command_metrics, &command_top,  &command_pcap};
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-#define KNOWN         "run, qemu, serve, list, add, del, stats, --help, --version"
+#define KNOWN                                                                                      \
+    "run, qemu, serve, list, add, del, stats, metrics, "                                           \
+    "top, pcap, --help, --version"
 
 void
 die(const struct error *err)
@@ -84,7 +86,7 @@ print_help(void)
            "to TCP 10.0.2.4:PORT, on the host the connection arrives at a Unix socket.\n\n"
            "commands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-7s %s\n", commands[i]->name, commands[i]->summary);
+        printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
     printf("\noptions:\n"
            "  -h, --help  print this; vmchannel COMMAND --help tells the options of a command\n"
            "  --version   print the version\n\n"

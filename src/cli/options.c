@@ -4,6 +4,8 @@
 #include "cli/options.h"
 
 #include "base/log.h"
+#include "base/options.h"
+#include "control/service.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -88,6 +90,37 @@ set_control(struct settings *s, const char *value, struct error *err)
     if (value[0] == '\0')
         return error_set(err, 0, "--control: empty (accepted: PATH, off)");
     return 0;
+}
+
+// A whole number as base/options reads it.
+static int
+set_number(const char *name, const char *value, uint32_t min, uint32_t max, uint32_t *out,
+           struct error *err)
+{
+    struct option opt = {.key = "number"};
+    int len = snprintf(opt.value, sizeof(opt.value), "%s", value);
+    if (len > 0 && (size_t)len < sizeof(opt.value) && option_uint(&opt, min, max, out, NULL) == 0)
+        return 0;
+    return error_set(err, 0, "%s '%.64s': not a number in range (accepted: %u to %u)", name, value,
+                     (unsigned)min, (unsigned)max);
+}
+
+static int
+set_count(struct settings *s, const char *value, struct error *err)
+{
+    return set_number("--count", value, 1, UINT32_MAX, &s->count, err);
+}
+
+static int
+set_interval(struct settings *s, const char *value, struct error *err)
+{
+    return set_number("--interval", value, 1, 3600, &s->interval_s, err);
+}
+
+static int
+set_snaplen(struct settings *s, const char *value, struct error *err)
+{
+    return set_number("--snaplen", value, 1, CONTROL_SNAPLEN_MAX, &s->snaplen, err);
 }
 
 static int
@@ -178,6 +211,11 @@ static const struct cli_option options[] = {
      "where add, del, list and stats reach these channels (off:\n"
      "COMMAND could reach it too)",
      COMMAND_RUN, set_control},
+    {"--count", NULL, "N", "end after so many frames (pcap), tables (top)",
+     COMMAND_PCAP | COMMAND_TOP, set_count},
+    {"--interval", NULL, "SECONDS", "time between two tables (2)", COMMAND_TOP, set_interval},
+    {"--snaplen", NULL, "BYTES", "to write of each frame at most (65550)", COMMAND_PCAP,
+     set_snaplen},
     {"--json", NULL, NULL, "print JSON", COMMAND_STATS, set_json},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
@@ -297,16 +335,16 @@ settings_parse(struct settings *s, const struct command *command, char **argv)
 }
 
 void
-settings_parse_words(struct settings *s, const struct command *command, char **argv, size_t count,
-                     const char *wanted, const char *words[WORDS_MAX])
+settings_parse_words(struct settings *s, const struct command *command, char **argv, size_t min,
+                     size_t max, const char *wanted, const char *words[WORDS_MAX])
 {
     size_t have = 0;
     for (argv = settings_parse(s, command, argv); *argv; argv = settings_parse(s, command, argv)) {
-        if (have == count)
+        if (have == max)
             die_usage("%s: unexpected word '%s' (accepted: %s)", command->name, *argv, wanted);
         words[have++] = *argv++;
     }
-    if (have < count)
+    if (have < min)
         die_usage("%s: too few words (accepted: %s)", command->name, wanted);
 }
 

@@ -19,6 +19,7 @@ struct settings {
     bool named;          // --name was given
     const char *control; // --control as written; NULL when not given
     bool json;
+    uint32_t count, interval_s, snaplen; // 0: not given
 };
 
 #define WORDS_MAX 2
@@ -28,10 +29,10 @@ void settings_fini(struct settings *s);
 // Reads the options in front of argv, up to "--" (which is passed over) or the first word that is
 // none; gives the rest. Exits on a usage error, and after --help.
 char **settings_parse(struct settings *s, const struct command *command, char **argv);
-// Reads options and words in any order: exactly `count` words, at most WORDS_MAX, go to words.
-// Exits on a usage error (`wanted`: what the words are), and after --help.
+// Reads options and words in any order: `min` to `max` (at most WORDS_MAX) words go to words. Exits
+// on a usage error (`wanted`: what the words are), and after --help.
 void settings_parse_words(struct settings *s, const struct command *command, char **argv,
-                          size_t count, const char *wanted, const char *words[WORDS_MAX]);
+                          size_t min, size_t max, const char *wanted, const char *words[WORDS_MAX]);
 // For a daemon: the path that --control gives, NULL for none; *by_name: it was not given, but a
 // --name.
 const char *settings_control(const struct settings *s, bool *by_name);

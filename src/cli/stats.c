@@ -47,7 +47,7 @@ stats_main(const struct command *self, char **argv)
     const char *words[WORDS_MAX];
 
     settings_init(&s);
-    settings_parse_words(&s, self, argv, 1, "NAME", words);
+    settings_parse_words(&s, self, argv, 1, 1, "NAME", words);
     if (s.json)
         print_json(words[0]);
     else

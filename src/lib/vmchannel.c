@@ -237,6 +237,12 @@ vmc_remove_channel(struct vmc *v, uint16_t index)
         opener_remove(v->opener, index);
 }
 
+void
+vmc_capture(struct vmc *v, int fd, uint32_t snaplen)
+{
+    hub_capture(v->hub, fd, snaplen);
+}
+
 int
 vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd)
 {

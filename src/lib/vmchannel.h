@@ -45,6 +45,9 @@ vmc_add_channel(struct vmc *v, uint16_t index, const struct channel_spec *spec, 
 // From now on its port is refused, and its connections are reset.
 void vmc_remove_channel(struct vmc *v, uint16_t index);
 
+// Copies of the frames go to fd from now on: see channel/capture.h. Takes ownership.
+void vmc_capture(struct vmc *v, int fd, uint32_t snaplen);
+
 // Frames: the guest's link on an open descriptor (link/link.h says what each kind must be). Takes
 // ownership, also on failure. A link attached before is dropped with its connections. 0 or -errno.
 int vmc_attach_fd(struct vmc *v, enum link_kind kind, int fd);

@@ -12,7 +12,7 @@ import sys
 
 import tap
 
-COMMANDS = ["run", "qemu", "serve", "list", "add", "del", "stats"]
+COMMANDS = ["run", "qemu", "serve", "list", "add", "del", "stats", "metrics", "top", "pcap"]
 
 
 def output(*argv):
