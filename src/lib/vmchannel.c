@@ -222,8 +222,11 @@ vmc_add_channel(struct vmc *v, uint16_t index, const struct channel_spec *spec, 
     if (rc < 0 || !v->opener)
         return rc;
     rc = opener_add(v->opener, index, err);
-    if (rc == 0)
-        rc = pass_log(v, index, err);
+    if (rc < 0) {
+        hub_remove_channel(v->hub, index);
+        return rc;
+    }
+    rc = pass_log(v, index, err);
     if (rc < 0)
         vmc_remove_channel(v, index);
     return rc;
