@@ -19,6 +19,7 @@ import scapy.layers.l2
 import scapy.utils
 
 from harness.control import INTERFACE, Varlink
+from harness.daemon import Daemon
 from harness.processes import wait_until
 from harness.services import answer_lines, echo, receive_all, receive_exactly
 
@@ -132,6 +133,23 @@ def test_what_a_channel_has_open_goes_with_it(make_guest, directory, ask):
             assert receive_all(h) == b""
         g.close()
         assert not path.exists() and not link.exists()
+
+
+def test_hybrid_link_has_a_socket_for_each_channel(processes, vmchannel, listen, directory, ask):
+    listen(directory / "a.sock", answer_lines)
+    daemon = Daemon(processes, vmchannel, ["--name", "vm1", "--link", f"hybrid,path={directory}/v",
+                                           "-vmchannel", "600:null"])
+    daemon.wait_for_log("ready")
+    for _ in range(2):
+        ask("add", "vm1", f"601:unix:{directory}/a.sock")
+        with socket.socket(socket.AF_UNIX) as g:
+            g.settimeout(5)
+            g.connect(f"{directory}/v_601")
+            g.sendall(b"x\n")
+            assert b"heard x" in g.recv(100)
+            ask("del", "vm1", "601")
+            assert g.recv(1) == b""  # a Unix socket knows no reset
+        assert not os.path.exists(f"{directory}/v_601") and os.path.exists(f"{directory}/v_600")
 
 
 def test_channels_of_a_range(make_guest, listen, directory, ask):
