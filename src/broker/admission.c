@@ -12,8 +12,8 @@ static int
 check_host(const struct device_addr *addr, struct error *err)
 {
     struct in6_addr in;
-    if (addr->host[0] == '\0' || inet_pton(AF_INET, addr->host, &in) == 1 ||
-        inet_pton(AF_INET6, addr->host, &in) == 1)
+    if (addr->host[0] == '\0' || strcmp(addr->host, "localhost") == 0 ||
+        inet_pton(AF_INET, addr->host, &in) == 1 || inet_pton(AF_INET6, addr->host, &in) == 1)
         return 0;
     return error_set(err, 0,
                      "%.64s: a name of a host is looked up " ONLY_AT_START "; give its address",

@@ -208,8 +208,8 @@ stats(struct call *c)
 static bool
 has_control_character(const char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)) // C1 in UTF-8
             return true;
     return false;
 }

@@ -162,8 +162,8 @@ TEST(wrong_parameters_are_named_and_nothing_is_done)
 TEST(control_characters_do_not_get_through)
 {
     static const char *const texts[] = {"600:unix:/a\\nb", "600:unix:/a\\u001bb", "\\u007f",
-                                        "a\\tb"};
-    for (size_t i = 0; i < 4; i++) {
+                                        "a\\tb", "a\\u009bb"};
+    for (size_t i = 0; i < 5; i++) {
         char call[300];
         snprintf(call, sizeof(call),
                  "{\"method\":\"" CONTROL "Add\",\"parameters\":{\"channel\":\"%s\"}}", texts[i]);
