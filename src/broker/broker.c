@@ -121,9 +121,10 @@ broker_send_log(struct broker *b, uint16_t channel)
 
 // Logs first: they must be there before the first guest byte.
 static void
-on_ready(struct broker *b)
+on_ready(struct broker *b, uint32_t changes)
 {
     b->worker.ready = true;
+    broker_control_worker_ready(b, changes);
     for (size_t i = 0; i < b->guest->channel_count; i++)
         broker_send_log(b, (uint16_t)i);
     log_debug("%s: worker %d ready", b->guest->name, (int)b->worker.pid);
@@ -136,7 +137,7 @@ on_ready(struct broker *b)
 static void
 on_open(struct broker *b, const struct message *m)
 {
-    if (b->guest->channels[m->channel].port == 0) { // removed while the worker asked
+    if (!channel_spec_is_used(&b->guest->channels[m->channel])) { // removed while the worker asked
         end_refused(b, m->session, -ECONNREFUSED);
         return;
     }
@@ -190,7 +191,7 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
     }
     switch ((enum message_type)m->type) {
     case MESSAGE_READY:
-        on_ready(b);
+        on_ready(b, m->session);
         break;
     case MESSAGE_OPEN:
         on_open(b, m);
@@ -330,13 +331,15 @@ open_link(struct broker *b, const struct broker_config *config, struct error *er
 static int
 open_all(struct broker *b, const struct broker_config *config, struct error *err)
 {
+    // Each inward channel waits for its next client, always.
+    uint32_t inward = channel_specs_inward(b->guest->channels, b->guest->channel_count);
     struct opener_config oc = {.loop = b->loop,
                                .guest = b->guest->name,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
                                .channels_max = GUEST_CHANNELS_MAX,
                                .has_stdio = config->has_stdio,
-                               .max_pending = b->guest->max_conns,
+                               .max_pending = b->guest->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = b};
     int rc = open_link(b, config, err);

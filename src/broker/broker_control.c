@@ -62,7 +62,7 @@ static bool
 next_channel(void *ctx, size_t *at, struct control_channel *out)
 {
     const struct broker *b = ctx;
-    while (*at < b->guest->channel_count && b->guest->channels[*at].port == 0)
+    while (*at < b->guest->channel_count && !channel_spec_is_used(&b->guest->channels[*at]))
         (*at)++;
     if (*at >= b->guest->channel_count)
         return false;
@@ -70,6 +70,7 @@ next_channel(void *ctx, size_t *at, struct control_channel *out)
     struct channel_counters c;
     memcpy(&c, &b->counters->channels[(*at)++], sizeof(c));
     *out = (struct control_channel){.port = spec->port,
+                                    .inward = spec->inward,
                                     .connections = c.connections,
                                     .opened = c.opened,
                                     .refused = c.refused,
@@ -82,12 +83,12 @@ next_channel(void *ctx, size_t *at, struct control_channel *out)
 
 // --- channels ------------------------------------------------------------------------------------
 
-// Its index, or -1.
+// The index of the one that the guest can connect to, or -1.
 static int
 find_channel(const struct broker *b, uint16_t port)
 {
     for (size_t i = 0; i < b->guest->channel_count; i++)
-        if (b->guest->channels[i].port == port)
+        if (b->guest->channels[i].port == port && !b->guest->channels[i].inward)
             return (int)i;
     return -1;
 }
@@ -98,7 +99,7 @@ free_index(struct broker *b)
 {
     for (size_t n = 0; n < GUEST_CHANNELS_MAX; n++) {
         size_t i = (b->next_channel + n) % GUEST_CHANNELS_MAX;
-        if (b->own.channels[i].port == 0 && opener_is_free(b->opener, (uint16_t)i)) {
+        if (!channel_spec_is_used(&b->own.channels[i]) && opener_is_free(b->opener, (uint16_t)i)) {
             b->next_channel = i + 1;
             return (int)i;
         }
@@ -106,10 +107,11 @@ free_index(struct broker *b)
     return -1;
 }
 
+// One that is just starting learns all when it is ready.
 static bool
 has_worker(const struct broker *b)
 {
-    return b->worker.pid > 0;
+    return b->worker.pid > 0 && b->worker.ready;
 }
 
 // The reply to the call being served waits until the worker has done all that it was told.
@@ -123,16 +125,19 @@ hold_reply(struct broker *b)
         control_server_hold(b->control, b->sync);
 }
 
-// A worker that is just starting was forked before: it is told too.
-static int
-tell_worker(struct broker *b, uint16_t index, struct error *err)
+static void
+tell_removed(struct broker *b, uint16_t index)
 {
+    const struct message m = {.type = MESSAGE_REMOVE, .channel = index};
+    courier_send(&b->worker.courier, &m, -1);
+}
+
+static int
+tell_added(struct broker *b, uint16_t index, struct error *err)
+{
+    const struct message m = {.type = MESSAGE_CHANNEL, .channel = index};
     const struct channel_spec *spec = &b->guest->channels[index];
     int fds[2];
-    if (!has_worker(b)) {
-        b->counters->channels[index] = (struct channel_counters){.connections = 0};
-        return 0;
-    }
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return error_set(err, errno, "channel %u: pipe", spec->port);
     ssize_t n = write(fds[1], spec, sizeof(*spec));
@@ -141,13 +146,24 @@ tell_worker(struct broker *b, uint16_t index, struct error *err)
         close(fds[0]);
         return error_set(err, n < 0 ? errno : EIO, "channel %u: pipe", spec->port);
     }
-    courier_send(&b->worker.courier, &(struct message){.type = MESSAGE_CHANNEL, .channel = index},
-                 fds[0]);
-    if (b->worker.ready) { // else it gets these once it is
-        broker_send_log(b, index);
-        broker_send_listener(b, index);
-    }
+    courier_send(&b->worker.courier, &m, fds[0]);
     return 0;
+}
+
+// What it was made with may be older than what it should know, or not.
+void
+broker_control_worker_ready(struct broker *b, uint32_t changes)
+{
+    struct error err;
+    if (changes == b->own.changes)
+        return;
+    for (size_t i = 0; i < b->guest->channel_count; i++) {
+        if (!b->changed[i])
+            continue;
+        tell_removed(b, (uint16_t)i);
+        if (channel_spec_is_used(&b->guest->channels[i]) && tell_added(b, (uint16_t)i, &err) < 0)
+            log_error("%s: %s", b->guest->name, err.text);
+    }
 }
 
 static void
@@ -157,9 +173,10 @@ remove_channel(struct broker *b, uint16_t index)
     if (b->is_socket_link)
         socket_listeners_remove(index, b->listener_fds, b->hybrid);
     b->own.channels[index].port = 0;
+    b->changed[index] = true;
+    b->own.changes++;
     if (has_worker(b))
-        courier_send(&b->worker.courier,
-                     &(struct message){.type = MESSAGE_REMOVE, .channel = index}, -1);
+        tell_removed(b, index);
 }
 
 static int
@@ -179,13 +196,22 @@ add_channel(struct broker *b, const struct channel_spec *spec, struct error *err
     if (i >= b->own.channel_count)
         b->own.channel_count = i + 1u;
     b->worker.courier.limits.channels = b->own.channel_count;
+    b->counters->channels[i] = (struct channel_counters){.connections = 0};
+    b->changed[i] = true;
+    b->own.changes++;
     if (b->is_socket_link)
         rc = socket_listeners_add(b->guest, &b->link_spec, i, b->listener_fds, b->hybrid, err);
-    if (rc == 0)
-        rc = tell_worker(b, i, err);
-    if (rc < 0)
+    if (rc == 0 && has_worker(b))
+        rc = tell_added(b, i, err);
+    if (rc < 0) {
         remove_channel(b, i);
-    return rc;
+        return rc;
+    }
+    if (has_worker(b)) {
+        broker_send_log(b, i);
+        broker_send_listener(b, i);
+    }
+    return 0;
 }
 
 // What can be refused before anything is opened.

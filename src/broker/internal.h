@@ -44,9 +44,10 @@ struct broker {
     // The control socket, NULL without; where it is, if its directory is ours, else "".
     struct control_server *control;
     char control_path[CONTROL_PATH_SIZE];
-    size_t next_channel;      // index to be looked at first for one more
-    uint32_t sync;            // number of the last MESSAGE_SYNC
-    uint32_t closes_expected; // MESSAGE_CLOSED of sessions whose channel was removed
+    bool changed[GUEST_CHANNELS_MAX]; // channels, since the start
+    size_t next_channel;              // index to be looked at first for one more
+    uint32_t sync;                    // number of the last MESSAGE_SYNC
+    uint32_t closes_expected;         // MESSAGE_CLOSED of sessions whose channel was removed
     uint32_t drain_ms;
     bool draining; // stopped, but for what the worker hands over; respawn_timer is its end
 
@@ -63,5 +64,7 @@ void broker_send_listener(struct broker *b, uint16_t channel);
 // broker_control.c: makes the control socket that config asks for. 0 or -errno with err.
 int broker_control_open(struct broker *b, const struct broker_config *config, struct error *err);
 void broker_control_close(struct broker *b);
+// A worker is ready that knows of so many changes: tells it of all when that is not enough.
+void broker_control_worker_ready(struct broker *b, uint32_t changes);
 // The worker is gone: what waits for it need not wait, and nothing of it is there now.
 void broker_control_worker_gone(struct broker *b);

@@ -19,7 +19,7 @@ struct message_rule {
 };
 
 static const struct message_rule rules[] = {
-    [MESSAGE_READY] = {.name = "ready", .from_worker = true},
+    [MESSAGE_READY] = {.name = "ready", .from_worker = true, .has_session = true},
     [MESSAGE_OPEN] = {.name = "open",
                       .from_worker = true,
                       .has_session = true,

@@ -13,7 +13,7 @@
 
 enum message_type {
     // Worker to broker, never with a descriptor.
-    MESSAGE_READY = 1, // sandboxed and waiting for a link
+    MESSAGE_READY = 1, // session, here the changes it knows of: sandboxed, waiting for a link
     MESSAGE_OPEN,      // session, channel, peer: a guest wants a host end
     MESSAGE_CANCEL,    // session: no answer is wanted any more
     MESSAGE_LINK_DOWN, // link: the link of that number broke

@@ -141,7 +141,6 @@ add_channel(struct worker *w, uint16_t index, int fd)
         log_error("%s: a channel to be added got lost on its way", w->guest->name);
         return;
     }
-    w->counters->channels[index] = (struct channel_counters){.connections = 0};
     if (vmc_add_channel(w->vmc, index, spec, &err) < 0)
         log_error("%s: %s", w->guest->name, err.text);
 }
@@ -313,7 +312,8 @@ serve(struct worker *w)
         return 1;
     }
     if (rc == 0) {
-        courier_send(&w->broker, &(struct message){.type = MESSAGE_READY}, -1);
+        courier_send(&w->broker, &(struct message){.type = MESSAGE_READY, .session = g->changes},
+                     -1);
         rc = loop_run(vmc_loop(w->vmc));
     }
     if (rc < 0)

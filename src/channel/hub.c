@@ -67,8 +67,7 @@ hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds)
     else if (index < 2 * hub->max_conns)
         socket_opened(hub, index - hub->max_conns, generation, fds, nfds);
     else
-        for (size_t i = 0; i < nfds; i++)
-            close(fds[i]);
+        inward_opened(hub, index - 2 * hub->max_conns, generation, fds, nfds);
 }
 
 void
@@ -81,6 +80,8 @@ hub_refused(struct hub *hub, uint32_t session, int why)
         relay_refused(hub, index, generation);
     else if (index < 2 * hub->max_conns)
         socket_refused(hub, index - hub->max_conns, generation);
+    else
+        inward_refused(hub, index - 2 * hub->max_conns, generation);
 }
 
 // --- the turn ------------------------------------------------------------------------------------
@@ -139,12 +140,14 @@ static void
 on_turn_end(void *ctx)
 {
     struct hub *hub = ctx;
+    if (hub->inward_due)
+        inward_ask(hub);
     relay_pump_ready(hub);
     hub_flush(hub);
     publish_counters(hub);
 
     uint64_t deadline = stack_next_deadline(hub->stack);
-    if (hub->ready_first)
+    if (hub->ready_first || hub->inward_due)
         deadline = loop_now_us(hub->loop); // somebody has more to do: another turn at once
     if (deadline == UINT64_MAX)
         loop_timer_clear(hub->loop, hub->timer);
@@ -197,6 +200,7 @@ on_link_down(void *ctx, const char *why)
     log_info("%s: link: %s; %u connections closed", hub->guest, why, hub->session_count);
     forget_link(hub);
     stack_link_down(hub->stack);
+    inward_link_down(hub);
     if (hub->on_down)
         hub->on_down(hub->on_down_ctx);
 }
@@ -220,6 +224,7 @@ hub_attach_link(struct hub *hub, struct link *link)
         stack_link_down(hub->stack);
     }
     hub->link = link;
+    hub->inward_due = hub->inward_count > 0;
     take_caps(hub);
 }
 
@@ -235,14 +240,15 @@ hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx)
 int
 hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *channel)
 {
-    assert(index < HUB_CHANNELS_MAX && hub->channels[index].config.port == 0);
-    assert(channel->port != 0);
-    if (hub->port_channel[channel->port])
+    assert(index < HUB_CHANNELS_MAX && !hub->channels[index].used);
+    assert(channel->port != 0 || channel->inward);
+    if (!channel->inward && hub->port_channel[channel->port])
         return -EEXIST;
     struct channel_counters *counters = &hub->counters->channels[index];
     counters->connections = 0;
     hub->channels[index] = (struct channel){
         .config = *channel,
+        .used = true,
         .counters = counters,
         .log_fd = -1,
         .limit =
@@ -253,9 +259,11 @@ hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *chann
                 .refilled_us = loop_now_us(hub->loop),
             },
     };
-    hub->port_channel[channel->port] = (uint16_t)(index + 1);
     if (index >= hub->channel_count)
         hub->channel_count = index + 1u;
+    if (channel->inward)
+        return inward_add(hub, index);
+    hub->port_channel[channel->port] = (uint16_t)(index + 1);
     return 0;
 }
 
@@ -263,7 +271,7 @@ int
 hub_add_channel(struct hub *hub, const struct hub_channel *channel)
 {
     uint16_t index = 0;
-    while (index < HUB_CHANNELS_MAX && hub->channels[index].config.port != 0)
+    while (index < HUB_CHANNELS_MAX && hub->channels[index].used)
         index++;
     if (index == HUB_CHANNELS_MAX)
         return -ENOSPC;
@@ -277,8 +285,9 @@ hub_remove_channel(struct hub *hub, uint16_t index)
 {
     assert(index < HUB_CHANNELS_MAX);
     struct channel *ch = &hub->channels[index];
-    if (ch->config.port == 0)
+    if (!ch->used)
         return;
+    assert(!ch->config.inward);
     hub->port_channel[ch->config.port] = 0;
     relay_reset_channel(hub, index);
     socket_reset_channel(hub, index);
@@ -293,7 +302,7 @@ hub_set_log(struct hub *hub, uint16_t channel, int fd)
 {
     assert(channel < HUB_CHANNELS_MAX);
     struct channel *ch = &hub->channels[channel];
-    if (ch->config.port == 0 || ch->log_fd >= 0)
+    if (!ch->used || ch->log_fd >= 0)
         close(fd); // its connections borrow the one that is there
     else
         ch->log_fd = fd;
@@ -312,13 +321,15 @@ hub_new(struct loop *loop, const struct hub_config *config)
     if (!hub)
         return NULL;
     uint32_t n = config->stack.max_conns;
-    assert(n <= SESSION_INDEX_MASK / 2);
+    assert(n <= (SESSION_INDEX_MASK - HUB_CHANNELS_MAX) / 2);
     hub->loop = loop;
     hub->lingering.loop = loop;
     captures_init(&hub->captures, loop);
     hub->opener = config->opener;
     hub->max_conns = n;
     hub->mtu = config->stack.mtu;
+    hub->guest_addr = config->stack.guest_addr;
+    hub->inward_timer = -1;
     if (!config->counters)
         hub->own_counters = calloc(1, sizeof *hub->own_counters);
     hub->counters = config->counters ? config->counters : hub->own_counters;
@@ -351,10 +362,11 @@ hub_free(struct hub *hub)
         relay_close_all(hub);
     if (hub->sockets)
         socket_close_all(hub);
+    inward_free(hub);
     linger_free_all(&hub->lingering);
     captures_fini(&hub->captures);
     for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
-        if (hub->channels[i].config.port != 0 && hub->channels[i].log_fd >= 0)
+        if (hub->channels[i].used && hub->channels[i].log_fd >= 0)
             close(hub->channels[i].log_fd);
     if (hub->timer >= 0)
         loop_timer_free(hub->loop, hub->timer);

@@ -20,7 +20,7 @@ struct hub;
 
 // Where host ends come from. In the daemon: the broker, by message. `session` names the request and
 // is never reused. Both return at once; the answer is hub_opened() or hub_refused(), from within
-// open() or later.
+// open() or later. Of an inward channel the host end is its next client; peer is all zero.
 struct hub_opener {
     void (*open)(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer);
     // The guest gave up before the answer (or the session ended early): no answer is wanted.
@@ -31,7 +31,8 @@ struct hub_opener {
 };
 
 struct hub_channel {
-    uint16_t port;
+    uint16_t port;     // of ours; inward: of the guest's, 0: the one that each host client names
+    bool inward;       // the host begins: clients of the device become connections to the guest
     uint32_t max;      // connections at once; 0: as many as the guest has
     bool accept_early; // the guest connects before the host end is there (server=on,wait=off)
     const struct device *device; // the caller's, outlives the hub; NULL: a raw stream socket
@@ -55,7 +56,7 @@ int hub_add_channel(struct hub *hub, const struct hub_channel *channel);
 // At an index of the caller's, which is free. 0 or -EEXIST.
 int hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *channel);
 // From now on the port is refused; the channel's connections are reset, on both sides; its listener
-// and its log are closed and the index is free. Harmless where there is none.
+// and its log are closed and the index is free. Harmless where there is none. Not of an inward one.
 void hub_remove_channel(struct hub *hub, uint16_t index);
 
 // Where the traffic of a channel to its host ends is written too (logfile=). Takes ownership of fd.

@@ -12,28 +12,31 @@
 
 #include <assert.h>
 
-// A session is one guest connection on its way to, or joined with, a host end. Its number on the
-// wire to the opener is generation << SESSION_INDEX_BITS | index, so that a late answer finds
-// nobody.
+// A session is one guest connection on its way to, or joined with, a host end, or the wait of an
+// inward channel for its next client. Its number on the wire to the opener is
+// generation << SESSION_INDEX_BITS | index, so that a late answer finds nobody. Indices: relays,
+// then sockets (max_conns each), then channels.
 #define SESSION_INDEX_BITS 18
 #define SESSION_INDEX_MASK ((1u << SESSION_INDEX_BITS) - 1)
 
 enum relay_state {
     RELAY_FREE,
-    RELAY_OPENING, // the opener was asked; the guest's SYN is unanswered
-    RELAY_EARLY,   // the guest is connected already, the opener has not answered
-    RELAY_OPEN,    // both ends are there
+    RELAY_OPENING,  // the opener was asked; the guest's SYN is unanswered
+    RELAY_EARLY,    // the guest is connected already, the opener has not answered
+    RELAY_DIALLING, // inward: the host end is there, the guest was asked
+    RELAY_OPEN,     // both ends are there
 };
 
 // One connection of the stack and its host end. Index = conn.
 struct relay {
     struct hub *hub;
-    struct end_io host;  // while OPEN
+    struct end_io host;  // while OPEN; while DIALLING its `end` alone
     uint32_t ready_next; // index + 1 on the hub's ready list
     uint32_t generation;
     uint16_t channel;
     uint8_t state; // enum relay_state
     bool in_ready;
+    bool tell_port;    // inward: the host client is told once the guest has accepted
     bool readable;     // the host end may have bytes (edge-triggered: until EAGAIN)
     bool writable;     // ... or room
     bool hangup;       // the host end is closed both ways
@@ -71,9 +74,12 @@ struct listener {
 };
 
 struct channel {
-    struct hub_channel config; // port 0: this index is free
+    struct hub_channel config;
+    bool used; // else this index is free
     struct channel_counters *counters;
-    uint32_t sessions;      // now
+    uint32_t sessions; // now
+    bool asked;        // inward: the opener, for the next client
+    uint32_t ask_generation;
     bool full_told;         // that it is at max=, since it last was below
     int log_fd;             // logfile=; -1 without
     struct log_limit limit; // of what the guest can have logged
@@ -104,6 +110,13 @@ struct hub {
     struct listener **listeners;
     size_t listener_count;
 
+    size_t inward_count; // channels
+    bool inward_due;     // the opener may be asked for a client
+    int inward_timer;    // -1 without such channels
+    struct inward_call *calls;
+    uint32_t calls_free; // index + 1
+    uint32_t guest_addr; // whom they are for
+
     struct hub_counters *counters;
     struct hub_counters *own_counters; // where the caller wants none
     struct link_counters before;       // of earlier links and stacks
@@ -129,6 +142,9 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
 void relay_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool relay_guest_has_finished(const struct hub *hub);
 void relay_reset_channel(struct hub *hub, uint16_t channel); // every connection of it
+// Connects to the guest's port, for the host client of an inward channel; takes ownership.
+void
+relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fds, size_t nfds);
 void relay_close_all(struct hub *hub); // without the stack's knowledge, at the very end
 
 // relay_pump.c
@@ -147,3 +163,12 @@ void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool socket_guest_has_finished(const struct hub *hub);
 void socket_reset_channel(struct hub *hub, uint16_t channel); // and its listeners
 void socket_close_all(struct hub *hub);
+
+// inward.c
+int inward_add(struct hub *hub, uint16_t channel); // 0 or -ENOMEM
+void inward_ask(struct hub *hub);                  // for clients, where one is wanted
+void inward_link_down(struct hub *hub);
+void
+inward_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
+void inward_refused(struct hub *hub, uint32_t index, uint32_t generation);
+void inward_free(struct hub *hub);

@@ -187,7 +187,7 @@ int
 hub_attach_listener(struct hub *hub, uint16_t channel, int fd)
 {
     assert(channel < HUB_CHANNELS_MAX);
-    if (hub->channels[channel].config.port == 0) {
+    if (!hub->channels[channel].used) {
         close(fd);
         return -ENOENT;
     }

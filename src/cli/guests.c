@@ -69,3 +69,13 @@ guests_each(const char *name, void (*each)(void *ctx, const struct control_statu
     free(entries);
     return ok;
 }
+
+const char *
+guests_port(const struct control_channel *ch, char out[16])
+{
+    if (ch->inward && ch->port == 0)
+        snprintf(out, 16, "in *");
+    else
+        snprintf(out, 16, "%s%u", ch->inward ? "in " : "", ch->port);
+    return out;
+}

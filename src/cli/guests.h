@@ -9,3 +9,5 @@
 // that does not answer is told to stderr, once per call, and left out. False then.
 bool guests_each(const char *name, void (*each)(void *ctx, const struct control_status *status),
                  void *ctx);
+// "600", "in 22", "in *".
+const char *guests_port(const struct control_channel *ch, char out[16]);

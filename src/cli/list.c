@@ -17,7 +17,8 @@ print_guest(void *ctx, const struct control_status *s)
     printf("%-16s %7u  %s\n", s->info.name, (unsigned)s->info.pid, s->info.link);
     for (size_t i = 0; i < s->channel_count; i++) {
         const struct control_channel *ch = &s->channels[i];
-        printf("%-16s %7s  %u:%s\n", "", "", ch->port, ch->device);
+        char port[16];
+        printf("%-16s %7s  %s:%s\n", "", "", guests_port(ch, port), ch->device);
     }
 }
 

@@ -71,7 +71,7 @@ print_channel_family(const struct statuses *all, const struct control_number *n)
             const struct control_channel *ch = &all->list[i].channels[c];
             printf("vmchannel_channel_%s%s{", n->name, n->is_gauge ? "" : "_total");
             print_label("guest", all->list[i].info.name);
-            printf(",port=\"%u\",", ch->port);
+            printf(",port=\"%u\",inward=\"%s\",", ch->port, ch->inward ? "true" : "false");
             print_label("name", ch->name);
             printf("} %" PRIu64 "\n", control_number_get(ch, n));
         }

@@ -30,6 +30,12 @@ set_channel(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_inward(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_add_inward(&s->guest, value, err);
+}
+
+static int
 set_chardev(struct settings *s, const char *value, struct error *err)
 {
     return guest_config_add_chardev(&s->guest, value, err);
@@ -155,6 +161,7 @@ set_quiet(struct settings *s, const char *value, struct error *err)
 
 enum { // those that are found among QEMU's own
     OPTION_VMCHANNEL,
+    OPTION_VMCHANNEL_IN,
     OPTION_CHARDEV,
 };
 
@@ -164,6 +171,11 @@ static const struct cli_option options[] = {
                           "600:unix:/some/path (repeatable); PORT may be a range, with\n"
                           "%p in DEVICE, as in 1000-1999:unix:/run/%p.sock",
                           EVERY_COMMAND, set_channel},
+    [OPTION_VMCHANNEL_IN] = {"-vmchannel-in", NULL, "PORT:DEVICE",
+                             "connect each client of DEVICE, which listens, to the guest's\n"
+                             "PORT, as in 22:unix:/run/vm1.ssh (repeatable); with * for PORT\n"
+                             "each client first names it: CONNECT 22",
+                             EVERY_COMMAND, set_inward},
     [OPTION_CHARDEV] = {"-chardev", NULL, "BACKEND,id=ID[,OPTION...]",
                         "declare the device of PORT:chardev:ID, as QEMU's -chardev\n"
                         "does (repeatable)",
@@ -383,7 +395,8 @@ settings_take_channels(struct settings *s, char **argv)
     char **from = argv, **kept = argv;
     int taken;
     while (*from) {
-        if ((taken = apply_if(s, &options[OPTION_VMCHANNEL], from)) > 0)
+        if ((taken = apply_if(s, &options[OPTION_VMCHANNEL], from)) > 0 ||
+            (taken = apply_if(s, &options[OPTION_VMCHANNEL_IN], from)) > 0)
             from += taken;
         else
             *kept++ = *from++;
@@ -410,6 +423,15 @@ settings_need_channel(struct settings *s, const struct command *command)
                   command->name);
     if (guest_config_finish(&s->guest, &err) < 0)
         die_usage("%s", err.text);
+}
+
+void
+settings_check_link(const struct settings *s, enum link_kind kind)
+{
+    for (size_t i = 0; i < s->guest.channel_count; i++)
+        if (s->guest.channels[i].inward && !link_kind_is_frames(kind))
+            die_usage("-vmchannel-in: the host cannot begin on a link without frames (accepted: "
+                      "--link stream, message, tap, packet or vhost-user)");
 }
 
 void

@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "config/guest_config.h"
+#include "link/spec.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,11 +37,13 @@ void settings_parse_words(struct settings *s, const struct command *command, cha
 // For a daemon: the path that --control gives, NULL for none; *by_name: it was not given, but a
 // --name.
 const char *settings_control(const struct settings *s, bool *by_name);
-// Takes out of argv every -vmchannel, wherever it stands, and every -chardev that one of them
-// refers to; other words keep their order. Exits on a usage error.
+// Takes out of argv every -vmchannel and -vmchannel-in, wherever it stands, and every -chardev
+// that one of them refers to; other words keep their order. Exits on a usage error.
 void settings_take_channels(struct settings *s, char **argv);
 // After the last option: exits (usage) when no channel was given, or one has no device.
 void settings_need_channel(struct settings *s, const struct command *command);
+// Exits (usage) when a channel cannot be had over that kind of link.
+void settings_check_link(const struct settings *s, enum link_kind kind);
 // Sets the log level: `quiet_level` plus one for each --verbose; errors alone with --quiet.
 void settings_apply_verbosity(const struct settings *s, int quiet_level);
 

@@ -26,9 +26,14 @@ addr_text(uint32_t addr, char out[INET_ADDRSTRLEN])
 static void
 print_channel(const struct channel_spec *c)
 {
-    char what[4096];
+    char what[4096], port[8] = "*";
     device_describe(&c->device, what, sizeof(what));
-    printf("channel:  %u is %s (%s)\n", c->port, c->text, what);
+    if (c->port != 0)
+        snprintf(port, sizeof(port), "%u", c->port);
+    if (c->inward)
+        printf("inward:   %s is %s (each client is connected to the guest)\n", port, c->text);
+    else
+        printf("channel:  %s is %s (%s)\n", port, c->text, what);
 }
 
 static void
@@ -82,6 +87,7 @@ serve_main(const struct command *self, char **argv)
     if (link_spec_parse(s.link, &config.link, &err) < 0)
         die_usage("%s", err.text);
     settings_need_channel(&s, self);
+    settings_check_link(&s, config.link.kind);
     // Before anything of ours can have that number.
     if (config.link.fd >= 0 && fcntl(config.link.fd, F_SETFD, FD_CLOEXEC) < 0)
         die_errno(errno, s.link);

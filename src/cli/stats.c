@@ -20,7 +20,8 @@ print_stats(void *ctx, const struct control_status *s)
                control_number_get(&s->link, &control_link_numbers[i]));
     for (size_t i = 0; i < s->channel_count; i++) {
         const struct control_channel *ch = &s->channels[i];
-        printf("channel:  %u is %s\n", ch->port, ch->device);
+        char port[16];
+        printf("channel:  %s is %s\n", guests_port(ch, port), ch->device);
         for (size_t n = 0; n < CONTROL_CHANNEL_NUMBERS; n++)
             printf("          %s %" PRIu64 "\n", control_channel_numbers[n].name,
                    control_number_get(ch, &control_channel_numbers[n]));

@@ -20,6 +20,7 @@
 struct sample {
     char guest[64];
     uint16_t port;
+    bool inward;
     uint64_t from_guest, to_guest;
 };
 
@@ -30,11 +31,13 @@ struct table {
 };
 
 static const struct sample *
-find(const struct table *t, const char *guest, uint16_t port)
+find(const struct table *t, const char *guest, const struct control_channel *ch)
 {
-    for (size_t i = 0; i < t->before_count; i++)
-        if (t->before[i].port == port && strcmp(t->before[i].guest, guest) == 0)
-            return &t->before[i];
+    for (size_t i = 0; i < t->before_count; i++) {
+        const struct sample *s = &t->before[i];
+        if (s->port == ch->port && s->inward == ch->inward && strcmp(s->guest, guest) == 0)
+            return s;
+    }
     return NULL;
 }
 
@@ -59,15 +62,18 @@ print_guest(void *ctx, const struct control_status *s)
     t->now = grown;
     for (size_t i = 0; i < s->channel_count; i++) {
         const struct control_channel *ch = &s->channels[i];
-        const struct sample *old = find(t, s->info.name, ch->port);
-        printf("%-16.16s %6u %6" PRIu64 " %9" PRIu64 " %8" PRIu64 " %12" PRIu64 " %12" PRIu64
+        const struct sample *old = find(t, s->info.name, ch);
+        char port[16];
+        printf("%-16.16s %8s %6" PRIu64 " %9" PRIu64 " %8" PRIu64 " %12" PRIu64 " %12" PRIu64
                "  %.60s\n",
-               s->info.name, ch->port, ch->connections, ch->opened, ch->refused,
+               s->info.name, guests_port(ch, port), ch->connections, ch->opened, ch->refused,
                rate(t, ch->bytes_from_guest, old ? &old->from_guest : NULL),
                rate(t, ch->bytes_to_guest, old ? &old->to_guest : NULL), ch->device);
         struct sample *sample = &t->now[t->now_count++];
-        *sample = (struct sample){
-            .port = ch->port, .from_guest = ch->bytes_from_guest, .to_guest = ch->bytes_to_guest};
+        *sample = (struct sample){.port = ch->port,
+                                  .inward = ch->inward,
+                                  .from_guest = ch->bytes_from_guest,
+                                  .to_guest = ch->bytes_to_guest};
         memcpy(sample->guest, s->info.name, sizeof(sample->guest));
     }
 }
@@ -83,7 +89,7 @@ clock_s(void)
 static void
 print_table(struct table *t, const char *name)
 {
-    printf("%-16s %6s %6s %9s %8s %12s %12s  %s\n", "GUEST", "PORT", "CONNS", "OPENED", "REFUSED",
+    printf("%-16s %8s %6s %9s %8s %12s %12s  %s\n", "GUEST", "PORT", "CONNS", "OPENED", "REFUSED",
            "FROM B/s", "TO B/s", "DEVICE");
     guests_each(name, print_guest, t);
     if (fflush(stdout) != 0)

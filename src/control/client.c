@@ -261,6 +261,7 @@ take_channels(struct control_status *out, const json_t *list)
         const json_t *from = json_array_get(list, i);
         struct control_channel *ch = &out->channels[i];
         ch->port = (uint16_t)number_in(from, "port");
+        ch->inward = json_is_true(json_object_get(from, "inward"));
         take_text(ch->device, sizeof(ch->device), json_object_get(from, "device"));
         take_text(ch->name, sizeof(ch->name), json_object_get(from, "name"));
     }
@@ -277,7 +278,8 @@ take_stats(struct control_status *out, const json_t *stats)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *from = json_array_get(list, i);
         for (size_t j = 0; j < out->channel_count; j++)
-            if (out->channels[j].port == number_in(from, "port"))
+            if (out->channels[j].port == number_in(from, "port") &&
+                out->channels[j].inward == json_is_true(json_object_get(from, "inward")))
                 take_numbers(&out->channels[j], from, control_channel_numbers,
                              CONTROL_CHANNEL_NUMBERS);
     }

@@ -151,7 +151,8 @@ info(struct call *c)
 static json_t *
 channel_of(const struct control_channel *ch)
 {
-    json_t *o = json_pack("{s:i, so}", "port", ch->port, "device", text_of(ch->device));
+    json_t *o = json_pack("{s:i, s:b, so}", "port", ch->port, "inward", ch->inward, "device",
+                          text_of(ch->device));
     if (o && ch->name[0] && json_object_set_new(o, "name", text_of(ch->name)) < 0) {
         json_decref(o);
         return NULL;
@@ -162,7 +163,7 @@ channel_of(const struct control_channel *ch)
 static json_t *
 channel_stats_of(const struct control_channel *ch)
 {
-    json_t *o = json_pack("{s:i}", "port", ch->port);
+    json_t *o = json_pack("{s:i, s:b}", "port", ch->port, "inward", ch->inward);
     if (o && add_numbers(o, ch, control_channel_numbers, CONTROL_CHANNEL_NUMBERS) < 0) {
         json_decref(o);
         return NULL;

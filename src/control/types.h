@@ -18,7 +18,8 @@ struct control_info {
 };
 
 struct control_channel {
-    uint16_t port;
+    uint16_t port;    // inward: of the guest's, 0: the one that each host client names
+    bool inward;      // the host begins
     char device[256]; // as it was written, cut where longer
     char name[64];    // name=, "" without
     uint64_t connections, opened, refused, bytes_from_guest, bytes_to_guest;

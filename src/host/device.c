@@ -210,3 +210,18 @@ channel_spec_parse(const char *text, struct channel_spec *out, struct error *err
     snprintf(out->text, sizeof(out->text), "%s", device);
     return 0;
 }
+
+bool
+channel_spec_is_used(const struct channel_spec *spec)
+{
+    return spec->port != 0 || spec->inward;
+}
+
+uint32_t
+channel_specs_inward(const struct channel_spec *specs, size_t count)
+{
+    uint32_t inward = 0;
+    for (size_t i = 0; i < count; i++)
+        inward += specs[i].inward;
+    return inward;
+}

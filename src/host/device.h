@@ -66,7 +66,8 @@ struct chardev_spec { // -chardev BACKEND,id=ID,...
 };
 
 struct channel_spec {
-    uint16_t port; // 1..65535
+    uint16_t port; // 1..65535; inward: the guest's, or 0: the one that each host client names
+    bool inward;   // -vmchannel-in: clients of the device are connected to the guest
     struct device device;
     char text[256]; // the device as it was written, for log lines (cut if longer)
 };
@@ -91,5 +92,9 @@ bool chardev_find_id(const char *text, char id[CHARDEV_ID_MAX + 1]);
 bool chardev_id_is_valid(const char *id);
 // Decimal digits alone, 1 to 65535.
 bool channel_port_parse(const char *text, size_t len, uint16_t *out);
+// An entry of a table of channels: false where it is empty.
+bool channel_spec_is_used(const struct channel_spec *spec);
+// How many are inward.
+uint32_t channel_specs_inward(const struct channel_spec *specs, size_t count);
 // "PORT:DEVICE"; ranges "FIRST-LAST:DEVICE" with %p are config/guest_config's to expand.
 int channel_spec_parse(const char *text, struct channel_spec *out, struct error *err);

@@ -393,7 +393,7 @@ opener_new(const struct opener_config *config, struct error *err)
     o->channels_max = max;
     snprintf(o->guest, sizeof(o->guest), "%s", config->guest);
     for (size_t i = 0; i < config->channel_count; i++) {
-        if (config->channels[i].port != 0 && opener_add(o, (uint16_t)i, err) < 0) {
+        if (channel_spec_is_used(&config->channels[i]) && opener_add(o, (uint16_t)i, err) < 0) {
             opener_free(o);
             return NULL;
         }

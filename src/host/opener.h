@@ -33,7 +33,7 @@ struct opener_config {
     struct loop *loop;
     const char *guest;                   // for log lines and identities, copied
     const struct channel_spec *channels; // the caller's, outlive the opener
-    size_t channel_count;                // those of port 0 are passed over
+    size_t channel_count;                // those not in use are passed over
     size_t channels_max;  // that there ever may be, with opener_add; 0: channel_count
     bool has_stdio;       // descriptors 0 and 1 are the user's: stdio may be a device
     uint32_t max_pending; // requests under way, and ends to be closed, at once; beyond: refused

@@ -86,12 +86,14 @@ pass_log(struct vmc *v, uint16_t index, struct error *err)
 static int
 start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
 {
+    // Each inward channel waits for its next client, always.
+    uint32_t inward = channel_specs_inward(config->channels, config->channel_count);
     struct opener_config oc = {.loop = v->loop,
                                .guest = config->guest,
                                .channels = v->channels,
                                .channel_count = config->channel_count,
                                .channels_max = HUB_CHANNELS_MAX,
-                               .max_pending = config->max_conns,
+                               .max_pending = config->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = v};
     v->opener = opener_new(&oc, err);
@@ -110,6 +112,7 @@ put_channel(struct vmc *v, uint16_t index, struct error *err)
 {
     const struct channel_spec *spec = &v->channels[index];
     struct hub_channel ch = {.port = spec->port,
+                             .inward = spec->inward,
                              .max = spec->device.max,
                              .accept_early = spec->device.server && !spec->device.wait,
                              .device = &spec->device,
@@ -146,7 +149,7 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
     if (!v->hub)
         return error_set(err, ENOMEM, "%u connections", (unsigned)config->max_conns);
     for (size_t i = 0; i < config->channel_count; i++) {
-        int rc = v->channels[i].port ? put_channel(v, (uint16_t)i, err) : 0;
+        int rc = channel_spec_is_used(&v->channels[i]) ? put_channel(v, (uint16_t)i, err) : 0;
         if (rc < 0)
             return rc;
     }
@@ -216,7 +219,7 @@ vmc_free(struct vmc *v)
 int
 vmc_add_channel(struct vmc *v, uint16_t index, const struct channel_spec *spec, struct error *err)
 {
-    assert(index < HUB_CHANNELS_MAX && spec->port != 0);
+    assert(index < HUB_CHANNELS_MAX && channel_spec_is_used(spec));
     v->channels[index] = *spec;
     int rc = put_channel(v, index, err);
     if (rc < 0 || !v->opener)

@@ -21,9 +21,10 @@ struct vmc_config {
     uint32_t channel_addr; // host order: what the guest connects to (10.0.2.4)
     uint32_t guest_addr;   // what DHCP leases (10.0.2.15)
     uint32_t netmask;
-    uint16_t mtu;                        // largest IP packet without GSO, 576..65520
-    uint32_t max_conns;                  // at once
-    const struct channel_spec *channels; // copied; ports are distinct; of port 0: index not in use
+    uint16_t mtu;       // largest IP packet without GSO, 576..65520
+    uint32_t max_conns; // at once
+    const struct channel_spec
+        *channels; // copied; ports are distinct; of port 0 and not inward: not in use
     size_t channel_count;
     // Where host ends come from, asked with indices of `channels`; copied. NULL: they are opened in
     // this process.

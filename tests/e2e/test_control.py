@@ -271,6 +271,35 @@ def test_what_cannot_be_deleted(idle_guest, ask):
         assert len(why.splitlines()) == 1 and "\x1b" not in why
 
 
+def test_channels_where_the_host_begins_are_told_apart(make_guest, directory, ask, runtime):
+    guest = start(make_guest("tap"), "600:null",
+                  options=("-vmchannel-in", f"600:unix:{directory}/in.sock",
+                           "-vmchannel-in", f"*:unix:{directory}/any.sock"))
+    lines = [l.strip() for l in ask("list").splitlines()[2:]]
+    assert sorted(lines) == ["600:null", f"in *:unix:{directory}/any.sock",
+                             f"in 600:unix:{directory}/in.sock"]
+    listener = guest.ns.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.settimeout(5)
+    listener.bind(("10.0.2.15", 600))
+    listener.listen()
+    with listener, socket.socket(socket.AF_UNIX) as h:
+        h.settimeout(5)
+        h.connect(f"{directory}/in.sock")
+        g, _ = listener.accept()
+        g.sendall(b"four")
+        assert receive_exactly(h, 4) == b"four"
+        stats = json.loads(ask("stats", "vm1", "--json"))["channels"]
+        g.close()
+    numbers = ("port", "inward", "opened", "bytes_from_guest")
+    assert sorted([c[n] for n in numbers] for c in stats) == [
+        [0, True, 0, 0], [600, False, 0, 0], [600, True, 1, 4]]
+    assert "600" in ask("add", "vm1", "600:null", code=1)
+    ask("del", "vm1", "600")
+    assert guest.refusal(600)[0] == errno.ECONNREFUSED
+    assert "600" in ask("del", "vm1", "600", code=1)  # the other one stays
+    assert len(ask("list").splitlines()) == 4
+
+
 @pytest.mark.parametrize("kind", ["tap", "netns", "stream"])
 def test_stats_are_what_went_through(make_guest, listen, directory, ask, kind):
     listen(directory / "a.sock", echo)
@@ -288,7 +317,8 @@ def test_stats_are_what_went_through(make_guest, listen, directory, ask, kind):
         g.sendall(b"x")
         receive_exactly(g, 1)
         link, channels = stats_of(ask)
-        assert channels[600] == {"port": 600, "connections": 1, "opened": 4, "refused": 0,
+        assert channels[600] == {"port": 600, "inward": False, "connections": 1, "opened": 4,
+                                 "refused": 0,
                                  "bytes_from_guest": sent + 1, "bytes_to_guest": sent + 1}
         assert channels[601]["refused"] == 1 and channels[601]["opened"] == 0
     if guest.is_frames:
@@ -407,10 +437,11 @@ def test_varlink_service(varlink):
 
 
 def test_every_method_is_as_described(varlink):
-    assert varlink.control("List") == {"channels": [{"port": 600, "device": "null"}]}
+    assert varlink.control("List") == {
+        "channels": [{"port": 600, "inward": False, "device": "null"}]}
     assert varlink.control("Add", channel="601:null,name=x") == {"first": 601, "last": 601}
-    assert varlink.control("List")["channels"][1] == {"port": 601, "device": "null,name=x",
-                                                      "name": "x"}
+    assert varlink.control("List")["channels"][1] == {
+        "port": 601, "inward": False, "device": "null,name=x", "name": "x"}
     assert varlink.control("Delete", port=601) == {}
     assert varlink.control("Delete", port=601) == (f"{INTERFACE}.NoSuchChannel", {"port": 601})
     info = varlink.control("Info")
@@ -538,11 +569,11 @@ def test_metrics_of_several_guests(make_guest, listen, directory, ask):
         g.sendall(bytes(5000))
         receive_exactly(g, 5000)
         families = families_of(ask("metrics"))
-    here = 'guest="vm1",port="600",name="one"'
+    here = 'guest="vm1",port="600",inward="false",name="one"'
     assert families["vmchannel_channel_bytes_from_guest"][1][here] == 5000
     assert families["vmchannel_channel_bytes_to_guest"][1][here] == 5000
     assert families["vmchannel_channel_connections"] == [
-        "gauge", {here: 1, r'guest="vm\"2\\x5c",port="601",name=""': 0}]
+        "gauge", {here: 1, r'guest="vm\"2\\x5c",port="601",inward="false",name=""': 0}]
     assert families["vmchannel_link_frames_in"][1]['guest="vm1"'] > 0
     assert families["vmchannel_link_up"][1]['guest="vm1"'] == 1
 

@@ -19,7 +19,7 @@ accepted(const struct message *m, size_t nfds, const struct message_limits *limi
 }
 
 static const struct message worker_says[] = {
-    {.type = MESSAGE_READY},
+    {.type = MESSAGE_READY, .session = 3},
     {.type = MESSAGE_OPEN, .session = 1, .channel = 2, .guest_addr = 0x0a00020f, .guest_port = 9},
     {.type = MESSAGE_CANCEL, .session = UINT32_MAX},
     {.type = MESSAGE_LINK_DOWN, .link = 1},

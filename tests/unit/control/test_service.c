@@ -50,9 +50,10 @@ ask(const char *call)
 
 TEST(each_method_answers)
 {
-    assert_string_equal(ask("{\"method\":\"" CONTROL "List\"}"),
-                        "{\"parameters\":{\"channels\":[{\"port\":600,\"device\":\"unix:/0\","
-                        "\"name\":\"one\"},{\"port\":601,\"device\":\"unix:/1\"}]}}");
+    assert_string_equal(
+        ask("{\"method\":\"" CONTROL "List\"}"),
+        "{\"parameters\":{\"channels\":[{\"port\":600,\"inward\":false,\"device\":\"unix:/0\","
+        "\"name\":\"one\"},{\"port\":601,\"inward\":false,\"device\":\"unix:/1\"}]}}");
     assert_string_equal(ask("{\"method\":\"" CONTROL "Info\",\"parameters\":null}"),
                         "{\"parameters\":{\"name\":\"vm1\",\"version\":\"1.2\",\"pid\":7,"
                         "\"worker\":8,\"link\":\"tap,ifname=\\\\xff\\\\x1b\",\"uptime\":9,"
@@ -60,7 +61,7 @@ TEST(each_method_answers)
     const char *stats = ask("{\"method\":\"" CONTROL "Stats\",\"parameters\":{}}");
     assert_has(stats, "\"up\":1,\"frames_in\":9223372036854775807,");
     assert_has(stats, "\"resets_sent\":3}");
-    assert_has(stats, "{\"port\":601,\"connections\":1,\"opened\":0,");
+    assert_has(stats, "{\"port\":601,\"inward\":false,\"connections\":1,\"opened\":0,");
     assert_has(ask("{\"method\":\"" SERVICE "GetInfo\"}"),
                "\"interfaces\":[\"org.varlink.service\",\"org.vmchannel.Control\"]");
     assert_has(ask("{\"method\":\"" SERVICE "GetInterfaceDescription\","
