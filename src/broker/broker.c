@@ -146,7 +146,8 @@ on_open(struct broker *b, const struct message *m)
     log_debug("%s: channel %u: session %u: open for %s:%u", b->guest->name,
               b->guest->channels[m->channel].port, m->session,
               inet_ntop(AF_INET, &addr, text, sizeof(text)), m->guest_port);
-    if (!opener_open(b->opener, m->session, (uint16_t)m->channel))
+    const struct proxy_peer guest = {m->guest_addr, (uint16_t)m->guest_port};
+    if (!opener_open(b->opener, m->session, (uint16_t)m->channel, &guest))
         on_garbage(b);
 }
 
@@ -335,6 +336,7 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
     uint32_t inward = channel_specs_inward(b->guest->channels, b->guest->channel_count);
     struct opener_config oc = {.loop = b->loop,
                                .guest = b->guest->name,
+                               .channel_addr = b->guest->channel_addr,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
                                .channels_max = GUEST_CHANNELS_MAX,

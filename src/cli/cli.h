@@ -15,13 +15,15 @@ enum command_id {
     COMMAND_SERVE = 1,
     COMMAND_RUN = 2,
     COMMAND_QEMU = 4,
-    COMMAND_LIST = 8,
-    COMMAND_ADD = 16,
-    COMMAND_DEL = 32,
-    COMMAND_STATS = 64,
-    COMMAND_METRICS = 128,
-    COMMAND_TOP = 256,
-    COMMAND_PCAP = 512,
+    COMMAND_XML = 8,
+    COMMAND_LIST = 16,
+    COMMAND_ADD = 32,
+    COMMAND_DEL = 64,
+    COMMAND_KUBEVIRT_HOOK = 128,
+    COMMAND_STATS = 256,
+    COMMAND_METRICS = 512,
+    COMMAND_TOP = 1024,
+    COMMAND_PCAP = 2048,
 };
 
 struct command {
@@ -33,7 +35,8 @@ struct command {
     int (*main)(const struct command *self, char **argv); // argv behind the name; the exit status
 };
 
-extern const struct command command_serve, command_run, command_qemu;
+extern const struct command command_serve, command_run, command_qemu, command_xml,
+    command_kubevirt_hook;
 extern const struct command command_list, command_add, command_del, command_stats;
 extern const struct command command_metrics, command_top, command_pcap;
 

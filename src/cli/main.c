@@ -14,13 +14,14 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_run, &command_qemu,  &command_serve,   &command_list, &command_add,
-    &command_del, &command_stats, &command_metrics, &command_top,  &command_pcap};
+    &command_run, &command_qemu, &command_serve, &command_list,
+    &command_add, &command_del,  &command_stats, &command_metrics,
+    &command_top, &command_pcap, &command_xml,   &command_kubevirt_hook};
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 #define KNOWN                                                                                      \
     "run, qemu, serve, list, add, del, stats, metrics, "                                           \
-    "top, pcap, --help, --version"
+    "top, pcap, xml, kubevirt-hook, --help, --version"
 
 void
 die(const struct error *err)
@@ -86,7 +87,7 @@ print_help(void)
            "to TCP 10.0.2.4:PORT, on the host the connection arrives at a Unix socket.\n\n"
            "commands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
+        printf("  %-14s %s\n", commands[i]->name, commands[i]->summary);
     printf("\noptions:\n"
            "  -h, --help  print this; vmchannel COMMAND --help tells the options of a command\n"
            "  --version   print the version\n\n"

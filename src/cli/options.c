@@ -5,13 +5,15 @@
 
 #include "base/log.h"
 #include "base/options.h"
+#include "config/domain_xml.h"
 #include "control/service.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HELP_COLUMN 28
+#define HELP_COLUMN    28
+#define SOCKET_DIR_MAX (DEVICE_UNIX_PATH_MAX - strlen("/.sock") - DOMAIN_XML_UUID_LEN)
 
 struct cli_option {
     const char *spelling;   // as shown, with its dashes; matched with one or two
@@ -58,7 +60,7 @@ set_nic(struct settings *s, const char *value, struct error *err)
 static int
 set_name(struct settings *s, const char *value, struct error *err)
 {
-    s->named = true;
+    s->has_name = true;
     return guest_config_set_name(&s->guest, value, err);
 }
 
@@ -137,6 +139,47 @@ set_json(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_xml(struct settings *s, const char *value, struct error *err)
+{
+    s->xml = value;
+    return 0;
+}
+
+static int
+set_reverse(struct settings *s, const char *value, struct error *err)
+{
+    s->reverse = true;
+    return 0;
+}
+
+// The name of a socket in it is a UUID, and a path has at most 107 bytes.
+static int
+set_socket_dir(struct settings *s, const char *value, struct error *err)
+{
+    if (value[0] != '/' || strlen(value) > SOCKET_DIR_MAX)
+        return error_set(err, 0,
+                         "--socket-dir: '%.120s': not an absolute path of at most %zu bytes "
+                         "(accepted: as in /run/vmchannel)",
+                         value, SOCKET_DIR_MAX);
+    s->socket_dir = value;
+    return 0;
+}
+
+static int
+set_vmi(struct settings *s, const char *value, struct error *err)
+{
+    s->vmi = value;
+    return 0;
+}
+
+static int
+set_domain(struct settings *s, const char *value, struct error *err)
+{
+    s->domain = value;
+    return 0;
+}
+
+static int
 set_dry_run(struct settings *s, const char *value, struct error *err)
 {
     s->dry_run = true;
@@ -200,6 +243,20 @@ static const struct cli_option options[] = {
      "/dev/net/tun cannot be opened",
      COMMAND_RUN, set_link},
     {"--link", NULL, "LINK", "stream (the default), dgram or vhost-user", COMMAND_QEMU, set_link},
+    {"--xml", NULL, "FILE", "XML of a libvirt domain that says name, link and channels",
+     COMMAND_SERVE, set_xml},
+    {"--reverse", NULL, NULL, "from stock libvirt's XML back to the user's", COMMAND_XML,
+     set_reverse},
+    {"--vmi", NULL, "JSON", "the virtual machine instance, its annotations say the channels",
+     COMMAND_KUBEVIRT_HOOK, set_vmi},
+    {"--domain", NULL, "XML", "the domain that KubeVirt would define", COMMAND_KUBEVIRT_HOOK,
+     set_domain},
+    {"--socket-dir", NULL, "DIRECTORY", "where QEMU finds the link's socket (/run/vmchannel)",
+     COMMAND_XML, set_socket_dir},
+    {"--socket-dir", NULL, "DIRECTORY",
+     "where QEMU finds the link's socket\n"
+     "(/var/run/kubevirt-hooks/hook-sidecar-0)",
+     COMMAND_KUBEVIRT_HOOK, set_socket_dir},
     {"--nic", NULL, "MODEL", "NIC of the guest (virtio-net-pci); --nic help lists them",
      COMMAND_QEMU, set_nic},
     {"--name", NULL, "NAME", "name of the guest, for logs and host services (guest)", EVERY_COMMAND,
@@ -363,7 +420,7 @@ settings_parse_words(struct settings *s, const struct command *command, char **a
 const char *
 settings_control(const struct settings *s, bool *by_name)
 {
-    *by_name = !s->control && s->named;
+    *by_name = !s->control && (s->has_name || s->xml);
     return s->control && strcmp(s->control, "off") != 0 ? s->control : NULL;
 }
 

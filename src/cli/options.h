@@ -15,9 +15,13 @@ struct settings {
     struct guest_config guest; // -vmchannel, -chardev, --name, --net, --mtu, --max-connections
     const char *link;          // --link as written; NULL when not given
     const char *nic;           // --nic as written; NULL when not given
+    const char *xml;           // --xml: the file of serve's domain; NULL when not given
+    const char *socket_dir;    // --socket-dir; NULL when not given
+    const char *vmi, *domain;  // the documents of kubevirt-hook; NULL when not given
+    bool has_name;             // --name was given
+    bool reverse;              // xml --reverse
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
-    bool named;          // --name was given
     const char *control; // --control as written; NULL when not given
     bool json;
     uint32_t count, interval_s, snaplen; // 0: not given
@@ -34,8 +38,8 @@ char **settings_parse(struct settings *s, const struct command *command, char **
 // on a usage error (`wanted`: what the words are), and after --help.
 void settings_parse_words(struct settings *s, const struct command *command, char **argv,
                           size_t min, size_t max, const char *wanted, const char *words[WORDS_MAX]);
-// For a daemon: the path that --control gives, NULL for none; *by_name: it was not given, but a
-// --name.
+// For a daemon: the path that --control gives, NULL for none; *by_name: it was not given, but
+// the guest's name, by --name or --xml.
 const char *settings_control(const struct settings *s, bool *by_name);
 // Takes out of argv every -vmchannel and -vmchannel-in, wherever it stands, and every -chardev
 // that one of them refers to; other words keep their order. Exits on a usage error.

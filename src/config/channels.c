@@ -240,6 +240,10 @@ guest_config_add_inward(struct guest_config *c, const char *text, struct error *
     if (rc == 0 && any && (dev->telnet || dev->websocket))
         rc = error_set(err, 0, "%s: a port cannot be named in it (" INWARD_FORM ")",
                        dev->telnet ? "telnet" : "websocket");
+    if (rc == 0 && dev->proxy)
+        rc = error_set(err, 0,
+                       "option 'proxy' tells a service its guest; here the host begins "
+                       "(accepted: no proxy=)");
     if (rc < 0) {
         error_prefix(err, "inward channel %.*s", (int)len, text);
         return rc;

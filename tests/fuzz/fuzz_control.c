@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // libFuzzer entry for the control protocol, both halves: the input is calls, split at NUL, each of
 // which must be answered by one JSON text that the asking half understands, or end the connection;
-// and it is a reply, which must be understood or refused. Build (BUILD has the interface's text):
-//   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -DVMCHANNEL_VERSION='"0"' -Isrc
-//   \
-//       -IBUILD/src -Itests/unit tests/fuzz/fuzz_control.c src/control/*.c
-//       src/base/{error,fdpass}.c \ src/base/{log,unix_listener}.c -ljansson
+// and it is a reply, which must be understood or refused.
 #include "control/client.h"
 #include "control/fake_guest.h"
 
@@ -18,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char *
 exact(const uint8_t *from, size_t len)
 {
-    char *block = malloc(len > 0 ? len : 1);
+    char *block = calloc(1, len > 0 ? len : 1);
     assert(block);
     if (len > 0)
         memcpy(block, from, len);
