@@ -16,8 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define QUEUE_EXTRA 16 // messages that are not answers: links and the like
-#define STOP_MS     1000
+#define QUEUE_EXTRA       16 // messages that are not answers: links and the like
+#define QUEUE_PER_CHANNEL 4  // it, its log, its listener; once more when it was removed
+#define STOP_MS           1000
 
 static void
 describe_end(char *out, size_t size, int status)
@@ -74,7 +75,7 @@ adopt(struct worker_process *w, int sock, const struct courier_events *events)
         return rc;
     }
     struct message_limits limits = {.from_worker = true, .channels = g->channel_count};
-    uint32_t queue = g->max_conns + (uint32_t)g->channel_count + QUEUE_EXTRA;
+    uint32_t queue = g->max_conns + QUEUE_PER_CHANNEL * GUEST_CHANNELS_MAX + QUEUE_EXTRA;
     rc = courier_init(&w->courier, w->loop, sock, queue, &limits, events, w->ctx);
     if (rc < 0) {
         loop_remove(w->loop, &w->pid_io);
@@ -94,12 +95,14 @@ fork_worker(const struct guest_config *guest, struct error *err)
 
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
-                     int null_fd, const struct courier_events *events,
+                     struct hub_counters *counters, int null_fd,
+                     const struct courier_events *events,
                      void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err)
 {
     int sv[2];
     *w = (struct worker_process){.loop = loop,
                                  .guest = guest,
+                                 .counters = counters,
                                  .pid_io = {.fd = -1},
                                  .started_us = loop_clock_us(),
                                  .on_exit = on_exit,
@@ -113,7 +116,7 @@ worker_process_start(struct worker_process *w, struct loop *loop, const struct g
         return pid;
     }
     if (pid == 0)
-        worker_main(guest, sv[1], null_fd);
+        worker_main(guest, counters, sv[1], null_fd);
     close(sv[1]);
     w->pid = pid;
     int rc = adopt(w, sv[0], events);

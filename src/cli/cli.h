@@ -19,11 +19,18 @@ enum command_id {
     COMMAND_RUN = 2,
     COMMAND_QEMU = 4,
     COMMAND_XML = 8,
-    COMMAND_HOOK = 16,
-    COMMAND_INSTALL_HOOK = 32,
-    COMMAND_LIBVIRT = 64, // those that vmchannel-libvirt does, but for
-    COMMAND_DUMPXML = 256,
+    COMMAND_LIST = 16,
+    COMMAND_ADD = 32,
+    COMMAND_DEL = 64,
     COMMAND_KUBEVIRT_HOOK = 128,
+    COMMAND_STATS = 256,
+    COMMAND_METRICS = 512,
+    COMMAND_TOP = 1024,
+    COMMAND_PCAP = 2048,
+    COMMAND_HOOK = 4096,
+    COMMAND_INSTALL_HOOK = 8192,
+    COMMAND_LIBVIRT = 16384, // those that vmchannel-libvirt does, but for
+    COMMAND_DUMPXML = 32768,
 };
 
 struct command {
@@ -38,6 +45,8 @@ struct command {
 extern const struct command command_serve, command_run, command_qemu, command_xml,
     command_kubevirt_hook, command_hook, command_install_hook, command_define, command_create,
     command_edit, command_dumpxml, command_undefine;
+extern const struct command command_list, command_add, command_del, command_stats;
+extern const struct command command_metrics, command_top, command_pcap;
 
 // "vmchannel: MESSAGE" to stderr, then exit.
 _Noreturn void die(const struct error *err);            // status 1

@@ -146,6 +146,7 @@ serve_main(const struct command *self, char **argv)
         print_settings(&s, &config.link);
     } else {
         settings_apply_verbosity(&s, LOG_INFO);
+        config.control_path = settings_control(&s, &config.control_by_name);
         config.has_stdio = true;
         s.user.group = s.guest.access.gid;
         config.user = s.user.name[0] ? &s.user : NULL;

@@ -486,3 +486,32 @@ def test_guest_sees_itself_through_the_hosts_libvirtd(host, virsh, system_with_v
     assert code == 1 and "read only access prevents" in output
     virsh("destroy", "monitor")
     expect_nothing_left(host)
+
+
+@pytest.mark.timeout(120)
+def test_channels_come_and_go_while_the_domain_runs(host, virsh, services, system):
+    """And are kept: by the daemon's successor, and by the domain."""
+    services("/some/path")
+    services("/some/other/path")
+    virsh.define(virsh.xml("plug", system, {600: "/some/path"}))
+    virsh("start", "plug")
+    m = virsh.machine("plug")
+    m.dhcp()
+    host.expect(host.vmchannel, "add", "plug", "601:unix:/some/other/path")
+    expect_talk(m, 601)
+    for options in ([], ["--inactive"]):
+        assert "/some/other/path" in virsh.vmchannel("dumpxml", *options, "plug").stdout
+    before = pid_of_daemon(host)
+    host.expect("kill", "-9", str(before))
+    recovers(m, 601)
+
+    done = host.run(host.vmchannel, "add", "plug", "602:pty")
+    assert done.returncode == 1 and "domain XML has Unix sockets" in done.stderr
+    host.expect(host.vmchannel, "del", "plug", "600")
+    assert m.probe("connect", CHANNEL, 600)["error"] == "ECONNREFUSED"
+    for options in ([], ["--inactive"]):
+        text = virsh.vmchannel("dumpxml", *options, "plug").stdout
+        assert "/some/other/path" in text and "/some/path" not in text
+    virsh("destroy", "plug")
+    expect_nothing_left(host)
+    virsh("undefine", "plug")
