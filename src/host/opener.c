@@ -49,7 +49,8 @@ struct opener {
     void *ctx;
     const struct channel_spec *specs; // the caller's
     bool has_stdio;
-    struct channel *channels; // of opener NULL: not in use
+    const struct unix_access *access; // the caller's
+    struct channel *channels;         // of opener NULL: not in use
     size_t channels_max;
     struct opener_table table;
 };
@@ -392,6 +393,7 @@ channel_init(struct channel *ch, struct opener *o, const struct channel_spec *sp
                                    .guest = o->guest,
                                    .spec = spec,
                                    .has_stdio = o->has_stdio,
+                                   .access = o->access,
                                    .max_ends = o->table.size,
                                    .on_client = on_client,
                                    .ctx = ch},
@@ -423,6 +425,7 @@ opener_new(const struct opener_config *config, struct error *err)
     o->ctx = config->ctx;
     o->specs = config->channels;
     o->has_stdio = config->has_stdio;
+    o->access = config->access;
     o->channels_max = max;
     o->channel_addr = config->channel_addr;
     snprintf(o->guest, sizeof(o->guest), "%s", config->guest);

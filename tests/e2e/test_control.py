@@ -201,6 +201,22 @@ def test_ordinary_user_has_sockets_in_the_runtime_directory(processes, vmchannel
         assert done.returncode == 1 and "XDG_RUNTIME_DIR" in done.stderr
 
 
+def test_daemon_that_becomes_another_user_is_found_by_root(processes, vmchannel, runtime, ask):
+    os.chmod(runtime.parent, 0o755)  # as /run is
+    for _ in range(2):  # the second finds the directory of the first
+        daemon = Daemon(processes, vmchannel, [
+            "--name", "vm1", "--user", "nobody", "-vmchannel", "600:null",
+            "--link", f"stream,path={runtime.parent}/l,server=on"])
+        daemon.wait_for_log("ready")
+        assert os.stat(runtime / "vm1").st_uid == os.stat(runtime / "vm1/control").st_uid == 65534
+        ask("add", "vm1", "601:null")
+        assert "601:null" in ask("list")
+        assert daemon.stop() == 0
+        assert ask("list") == "" and os.listdir(runtime / "vm1") == []
+        (runtime.parent / "l").unlink(missing_ok=True)  # in a directory that is not nobody's
+        (runtime.parent / "l.lock").unlink(missing_ok=True)
+
+
 def test_qemu_has_a_socket_by_its_name(processes, vmchannel, directory, ask):
     """A program in QEMU's place asks for the list."""
     qemu = directory / "qemu"

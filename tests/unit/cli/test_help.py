@@ -12,7 +12,8 @@ import sys
 
 import tap
 
-COMMANDS = ["run", "qemu", "serve", "xml", "kubevirt-hook", "list", "add", "del", "stats",
+COMMANDS = ["run", "qemu", "serve", "xml", "define", "create", "edit", "dumpxml", "undefine",
+            "install-hook", "hook", "kubevirt-hook", "list", "add", "del", "stats",
             "metrics", "top", "pcap"]
 
 
