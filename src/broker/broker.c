@@ -177,7 +177,8 @@ on_open(struct broker *b, const struct message *m)
     log_debug("%s: channel %u: session %u: open for %s:%u", b->guest->name,
               b->guest->channels[m->channel].port, m->session,
               inet_ntop(AF_INET, &addr, text, sizeof(text)), m->guest_port);
-    if (!opener_open(b->opener, m->session, (uint16_t)m->channel))
+    const struct proxy_peer guest = {m->guest_addr, (uint16_t)m->guest_port};
+    if (!opener_open(b->opener, m->session, (uint16_t)m->channel, &guest))
         on_garbage(b);
 }
 
@@ -337,6 +338,23 @@ open_link(struct broker *b, const struct broker_config *config, struct error *er
     return b->source ? 0 : -EINVAL;
 }
 
+// A link's Unix sockets belong to the user that the hypervisor is to find behind them.
+static int
+share_link(struct broker *b, const struct broker_config *config, struct error *err)
+{
+    struct unix_access access = b->guest->access;
+    int rc = 0;
+    if (config->user && access.gid == (gid_t)-1)
+        access.gid = config->user->gid;
+    if (config->user)
+        access.uid = config->user->uid;
+    if (b->source)
+        rc = link_source_share(b->source, &access, err);
+    for (size_t i = 0; rc == 0 && b->hybrid && i < b->guest->channel_count; i++)
+        rc = unix_listener_share(&b->hybrid[i], &access, err);
+    return rc;
+}
+
 static int
 open_all(struct broker *b, const struct broker_config *config, struct error *err)
 {
@@ -344,13 +362,19 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
     uint32_t inward = channel_specs_inward(b->guest->channels, b->guest->channel_count);
     struct opener_config oc = {.loop = b->loop,
                                .guest = b->guest->name,
+                               .channel_addr = b->guest->channel_addr,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
+                               .access = &b->guest->access,
                                .has_stdio = config->has_stdio,
                                .max_pending = b->guest->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = b};
     int rc = open_link(b, config, err);
+    if (rc == 0)
+        rc = share_link(b, config, err);
+    if (rc == 0 && config->user)
+        rc = run_as_become(config->user, err);
     if (rc < 0)
         return rc;
     b->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);

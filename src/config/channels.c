@@ -126,9 +126,10 @@ parse_channel(const char *text, struct channel_spec *out, struct error *err)
 {
     size_t len = strcspn(text, ":");
     const char *id = text[len] == ':' ? chardev_of(text + len + 1) : NULL;
-    if (!id || !channel_port_parse(text, len, &out->port))
+    uint16_t port;
+    if (!id || !channel_port_parse(text, len, &port))
         return channel_spec_parse(text, out, err);
-    memset(&out->device, 0, sizeof(out->device));
+    *out = (struct channel_spec){.port = port};
     if (!chardev_id_is_valid(id))
         return error_set(err, 0, "channel %u: chardev '%.64s': not an id (" CHARDEV_USE ")",
                          out->port, id);
@@ -240,6 +241,10 @@ guest_config_add_inward(struct guest_config *c, const char *text, struct error *
     if (rc == 0 && any && (dev->telnet || dev->websocket))
         rc = error_set(err, 0, "%s: a port cannot be named in it (" INWARD_FORM ")",
                        dev->telnet ? "telnet" : "websocket");
+    if (rc == 0 && dev->proxy)
+        rc = error_set(err, 0,
+                       "option 'proxy' tells a service its guest; here the host begins "
+                       "(accepted: no proxy=)");
     if (rc < 0) {
         error_prefix(err, "inward channel %.*s", (int)len, text);
         return rc;

@@ -182,6 +182,15 @@ set_name(struct device *dev, const struct option *opt, struct error *err)
 }
 
 static int
+set_proxy(struct device *dev, const struct option *opt, struct error *err)
+{
+    dev->proxy = !opt->bare && strcmp(opt->value, "v2") == 0;
+    if (!dev->proxy)
+        return error_set(err, 0, "option proxy: '%.64s': unknown (accepted: proxy=v2)", opt->value);
+    return 0;
+}
+
+static int
 set_ipv4(struct device *dev, const struct option *opt, struct error *err)
 {
     return option_bool(opt, &dev->ipv4, err);
@@ -198,6 +207,7 @@ set_ipv6(struct device *dev, const struct option *opt, struct error *err)
 #define INET    (TCP | K(UDP))
 #define STREAM  (TCP | K(UNIX))
 #define RETRIED (STREAM | K(VSOCK))
+#define PROXIED (K(UNIX) | K(TCP) | K(VSOCK) | K(CMD))
 #define PATHS   (K(UNIX) | K(FILE) | K(PIPE) | K(TTY) | K(PTY))
 #define ANY     (~0u)
 
@@ -232,6 +242,7 @@ static const struct device_option table[] = {
     {"max", "max=N", {ANY, ANY}, set_max},
     {"conn-rate", "conn-rate=N", {ANY, ANY}, set_conn_rate},
     {"idle", "idle=S", {ANY, ANY}, set_idle},
+    {"proxy", "proxy=v2", {PROXIED, PROXIED}, set_proxy},
     {"name", "name=NAME", {ANY, ANY}, set_name},
     {"logfile", "logfile=PATH", {ANY, ANY}, set_logfile},
     {"logappend", "logappend=on|off", {ANY, ANY}, set_logappend},
@@ -250,7 +261,6 @@ static const struct {
 } refused[] = {
     {"rate", NOT_YET "use max= to limit connections"},
     {"burst", NOT_YET "use max= to limit connections"},
-    {"proxy", NOT_YET "a unix service sees its guest by getpeername: vmchannel/NAME/PORT/N"},
     {"to", "is refused, nobody would know which port was free; use one port instead"},
     {"fd", NOT_YET "use a path or an address instead"},
     {"id", "belongs to -chardev; use name=NAME instead"},
@@ -337,6 +347,8 @@ check_places(const struct device *dev, enum device_form form, uint32_t seen, str
         return misplaced(dev, form, "ipv6", "is off, and so is ipv4: no address is left", err);
     if (dev->websocket && dev->telnet)
         return misplaced(dev, form, "telnet", "does not go with websocket", err);
+    if (dev->proxy && (dev->websocket || dev->telnet))
+        return misplaced(dev, form, "proxy", "goes with a plain stream alone", err);
     if (dev->websocket && !dev->server)
         return error_set(err, 0,
                          "%s: a websocket needs server=on: as in QEMU, there is no client "

@@ -39,7 +39,8 @@ static void
 hub_wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
 {
     struct vmc *v = ctx;
-    opener_open(v->opener, session, channel);
+    const struct proxy_peer guest = {peer->addr, peer->port};
+    opener_open(v->opener, session, channel, &guest);
 }
 
 static void
@@ -77,6 +78,7 @@ start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
     uint32_t inward = channel_specs_inward(config->channels, config->channel_count);
     struct opener_config oc = {.loop = v->loop,
                                .guest = config->guest,
+                               .channel_addr = config->channel_addr,
                                .channels = v->channels,
                                .channel_count = config->channel_count,
                                .max_pending = config->max_conns + inward,

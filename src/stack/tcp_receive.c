@@ -228,7 +228,8 @@ may_wait(const struct stack *s, struct conn *c, const struct segment *seg)
 void
 tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
 {
-    uint32_t seq = seg->tcp.seq, len = seg->len;
+    // The SYN of a simultaneous open stands before the first byte.
+    uint32_t seq = seg->tcp.seq + (seg->tcp.flags & TCP_SYN ? 1 : 0), len = seg->len;
     size_t at = seg->payload_at;
     uint32_t right = c->rcv_nxt + tcp_recv_window(s, c);
     bool fin = seg->tcp.flags & TCP_FIN;

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from harness.exchange import expect_exact
 from harness.guests import CHANNEL, KINDS, ImpairedGuest
 
 MIB = 1 << 20
@@ -21,14 +22,7 @@ def transfer(guest, helpers, processes, path, connections, size, timeout):
     in_guest = guest.probe("transfer", CHANNEL, 600, connections, size, 1, timeout=timeout)
     assert in_guest.get("error") is None and in_guest["finished"], in_guest
     on_host = json.loads(host.communicate(timeout=timeout)[0])
-    hosts = {c["id"]: c for c in on_host["connections"]}
-    assert len(hosts) == connections
-    for g in in_guest["connections"]:
-        h = hosts[g["id"]]
-        assert (g["error"], h["error"]) == ("", "")
-        assert g["sent"] == h["sent"] == size
-        assert (g["received"], g["received_hash"]) == (h["sent"], h["sent_hash"])
-        assert (h["received"], h["received_hash"]) == (g["sent"], g["sent_hash"])
+    expect_exact(in_guest, on_host, connections, size)
 
 
 @pytest.mark.timeout(120)

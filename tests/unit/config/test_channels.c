@@ -209,6 +209,7 @@ TEST(bad_inward_channels_are_refused)
         {"22:unix:/a,foo", "unix: unknown option 'foo'"},
         {"*:telnet::23", "inward channel *: telnet: a port cannot be named in it"},
         {"*:websocket::80", "inward channel *: websocket: a port cannot be named in it"},
+        {"22:unix:/a,proxy=v2", "inward channel 22: option 'proxy' tells a service its guest"},
         {"23:unix:/b", "port given twice"},
     };
     struct guest_config c;
