@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The sandbox of a live broker (docs/security.md), as root, as a user, in `run`; that it is refused,
-not passed over, where the kernel lacks a step; what becomes of a broker that makes a forbidden call."""
+not passed over, where the kernel lacks a step; what a forbidden call does to a broker."""
 
 import os
 import pwd
@@ -162,7 +162,7 @@ def test_forbidden_call_ends_the_broker_and_all_with_it(make_guest, service, pro
     broker = guest.daemon.process.pid
     others = [guest.daemon.worker(), *starters_of(broker)]
     tracer = processes.start(["strace", "-qq", "-p", broker, "-e", "trace=connect", "-e",
-                              "inject=connect:syscall=getppid:when=1", "-o", "/dev/null"])
+                              "inject=connect:syscall=getppid:retval=-1:when=1", "-o", "/dev/null"])
     wait_until(lambda: status_of(broker)["TracerPid"] != "0", what="the tracer")
     with pytest.raises(OSError):
         guest.connect(timeout=1)
