@@ -131,17 +131,27 @@ def meson_tests(kind, suites):
     return phase
 
 
-def end_to_end(run, name):
-    junit = run.out / "e2e.xml"
-    junit.unlink(missing_ok=True)
-    ok = command(run, name, [PYTHON, "-m", "pytest", "-v", "-p", "no:cacheprovider",
-                             f"--junitxml={junit}", "tests/e2e"],
-                 {"VMCHANNEL": str(run.build("gcc") / "src/cli/vmchannel"),
-                  "PYTHONDONTWRITEBYTECODE": "1"})
-    count = count_junit(junit) if junit.exists() else Counter()
-    if not ok or not count:
-        count["failed"] = max(1, count["failed"])
-    return count
+def pytests(folder):
+    def phase(run, name):
+        junit = run.out / f"{name}.xml"
+        junit.unlink(missing_ok=True)
+        build = run.build("gcc")
+        ok = command(run, name, [PYTHON, "-m", "pytest", "-v", "-p", "no:cacheprovider",
+                                 f"--junitxml={junit}", folder],
+                     {"VMCHANNEL": str(build / "src/cli/vmchannel"),
+                      "VMCHANNEL_WITH_FAULTS": str(build / "tests/fault/vmchannel-faults"),
+                      "PYTHONDONTWRITEBYTECODE": "1"})
+        count = count_junit(junit) if junit.exists() else Counter()
+        if not ok or not count:
+            count["failed"] = max(1, count["failed"])
+        return count
+    return phase
+
+
+def faults(run, name):
+    if not command(run, name, ["ninja", "-C", run.build("gcc"), "tests/fault/vmchannel-faults"]):
+        return None
+    return pytests("tests/fault")(run, name)
 
 
 # name, what it is, the phase it needs, what runs it
@@ -152,7 +162,9 @@ PHASES = [
     ("unit-asan", "unit tests under ASan and UBSan", "build-asan", meson_tests("asan", ["unit"])),
     ("sim-gcc", "simulation", "build-gcc", meson_tests("gcc", ["sim"])),
     ("sim-asan", "simulation under ASan and UBSan", "build-asan", meson_tests("asan", ["sim"])),
-    ("e2e", "end to end: real kernels, real guests", "build-gcc", end_to_end),
+    ("e2e", "end to end: real kernels, real guests", "build-gcc", pytests("tests/e2e")),
+    ("faults", "every call of ours fails once", "build-gcc", faults),
+    ("soak", "everything goes wrong for a while", "build-gcc", pytests("tests/soak")),
 ]
 
 

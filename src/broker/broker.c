@@ -52,6 +52,7 @@ struct broker {
     int respawn_timer;
     uint64_t respawn_us; // delay before the next one
     bool worker_died;
+    bool served; // some worker got ready
     uint32_t drain_ms;
     bool draining; // stopped, but for what the worker hands over; respawn_timer is its end
 
@@ -177,7 +178,7 @@ send_logs(struct broker *b)
 static void
 on_ready(struct broker *b)
 {
-    b->worker.ready = true;
+    b->worker.ready = b->served = true;
     send_logs(b);
     log_debug("%s: worker %d ready", b->guest->name, (int)b->worker.pid);
     if (b->is_socket_link)
@@ -263,6 +264,13 @@ on_worker_gone(void *ctx)
 static const struct courier_events worker_events = {
     .on_message = on_message, .on_garbage = on_garbage, .on_gone = on_worker_gone};
 
+static void
+respawn_later(struct broker *b)
+{
+    loop_timer_set(b->loop, b->respawn_timer, loop_clock_us() + b->respawn_us);
+    b->respawn_us = b->respawn_us < RESPAWN_MAX_US / 2 ? b->respawn_us * 2 : RESPAWN_MAX_US;
+}
+
 // A first worker that never got ready is a failure to start; later ones are replaced, at once after
 // a long life and ever more slowly after short ones.
 static void
@@ -279,15 +287,13 @@ on_worker_exit(void *ctx, const char *cause)
     if (b->source)
         link_source_pause(b->source);
     log_error("%s: worker: ended by %s, its connections are lost", b->guest->name, cause);
-    if (!b->worker.ready) {
+    if (!b->worker.ready && !b->served) {
         finish(b, -EPIPE);
         return;
     }
-    uint64_t now = loop_clock_us();
-    if (now - b->worker.started_us >= LIVED_WELL_US)
+    if (loop_clock_us() - b->worker.started_us >= LIVED_WELL_US)
         b->respawn_us = RESPAWN_MIN_US;
-    loop_timer_set(b->loop, b->respawn_timer, now + b->respawn_us);
-    b->respawn_us = b->respawn_us < RESPAWN_MAX_US / 2 ? b->respawn_us * 2 : RESPAWN_MAX_US;
+    respawn_later(b);
 }
 
 static int
@@ -309,10 +315,14 @@ on_respawn(void *ctx)
         finish(b, 0);
         return;
     }
-    if (start_worker(b, &err) == 0)
+    int rc = start_worker(b, &err);
+    if (rc == 0)
         return;
     log_error("%s: %s", b->guest->name, err.text);
-    finish(b, -EPIPE);
+    if (rc == -EPIPE) // no starter
+        finish(b, -EPIPE);
+    else
+        respawn_later(b);
 }
 
 static int

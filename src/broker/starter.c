@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -24,6 +25,9 @@
 
 #define SOCK_FD 3
 #define NULL_FD 4
+
+#define MEMORY_TRIES   100
+#define MEMORY_WAIT_MS 1
 
 enum request {
     REQUEST_WORKER = 1, // with the worker's end of the broker's socket pair
@@ -37,6 +41,28 @@ struct answer {
     pid_t pid;
     struct error err;
 };
+
+// Without memory a message stays where it is. It is waited for a little: lost, the answer would be
+// taken for that of the next request.
+static bool
+may_come(ssize_t n)
+{
+    return n == -ENOMEM || n == -ENOBUFS || n == -EAGAIN;
+}
+
+static ssize_t
+receive_patiently(int sock, void *data, size_t len, int *fd, size_t *nfds)
+{
+    ssize_t n = -ENOMEM;
+    for (int i = 0; i < MEMORY_TRIES && may_come(n); i++) {
+        if (i > 0)
+            poll(NULL, 0, MEMORY_WAIT_MS);
+        *nfds = 1;
+        *fd = -1;
+        n = fdpass_recv(sock, data, len, fd, nfds);
+    }
+    return n;
+}
 
 // --- the starter -------------------------------------------------------------------------------
 
@@ -86,17 +112,23 @@ capabilities_for(const struct link_spec *link)
     return keep;
 }
 
+// False, and errno, when one could not be put in its place.
+static bool
+keep_own_descriptors(int sock, int null_fd)
+{
+    int s = fcntl(sock, F_DUPFD_CLOEXEC, NULL_FD + 1);
+    int n = fcntl(null_fd, F_DUPFD_CLOEXEC, NULL_FD + 1);
+    return s >= 0 && n >= 0 && dup2(n, 0) == 0 && dup2(n, 1) == 1 &&
+           dup3(s, SOCK_FD, O_CLOEXEC) == SOCK_FD && dup3(n, NULL_FD, O_CLOEXEC) == NULL_FD &&
+           close_range(NULL_FD + 1, ~0U, 0) == 0;
+}
+
 static int
-settle(int sock, int null_fd, const struct link_spec *link, struct error *err)
+settle(const struct link_spec *link, struct error *err)
 {
     for (int i = 1; i < NSIG; i++)
         if (i != SIGCHLD)
             signal(i, SIG_IGN);
-    int s = fcntl(sock, F_DUPFD_CLOEXEC, NULL_FD + 1);
-    int n = fcntl(null_fd, F_DUPFD_CLOEXEC, NULL_FD + 1);
-    if (s < 0 || n < 0 || dup2(n, 0) < 0 || dup2(n, 1) < 0 || dup3(s, SOCK_FD, O_CLOEXEC) < 0 ||
-        dup3(n, NULL_FD, O_CLOEXEC) < 0 || close_range(NULL_FD + 1, ~0U, 0) < 0)
-        return error_set(err, errno, "descriptors");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set(err, errno, "process flags");
@@ -108,13 +140,20 @@ starter_main(const struct guest_config *guest, const struct link_spec *link, int
 {
     struct answer a = {.rc = 0};
     prctl(PR_SET_NAME, STARTER_NAME);
-    a.rc = settle(sock, null_fd, link, &a.err);
+    // Without a place of our own for the socket there is nobody to tell.
+    if (!keep_own_descriptors(sock, null_fd)) {
+        log_error("starter: descriptors: %s", strerror(errno));
+        _exit(1);
+    }
+    a.rc = settle(link, &a.err);
     answer(&a, -1);
+    if (a.rc < 0)
+        _exit(1);
     for (;;) {
-        int fd = -1;
-        size_t nfds = 1;
+        int fd;
+        size_t nfds;
         uint8_t request = 0;
-        if (fdpass_recv(SOCK_FD, &request, sizeof(request), &fd, &nfds) != sizeof(request))
+        if (receive_patiently(SOCK_FD, &request, sizeof(request), &fd, &nfds) != sizeof(request))
             _exit(0); // the broker has ended
         if (request == REQUEST_WORKER && nfds == 1) {
             make_worker(guest, fd);
@@ -134,11 +173,12 @@ starter_main(const struct guest_config *guest, const struct link_spec *link, int
 static int
 receive(const struct starter *s, struct answer *a, int *fd, struct error *err)
 {
-    size_t nfds = 1;
-    *fd = -1;
-    ssize_t n = fdpass_recv(s->sock, a, sizeof(*a), fd, &nfds);
+    size_t nfds;
+    ssize_t n = receive_patiently(s->sock, a, sizeof(*a), fd, &nfds);
+    if (may_come(n))
+        shutdown(s->sock, SHUT_RDWR);
     if (n != sizeof(*a))
-        return error_set(err, n < 0 ? (int)-n : EPIPE, "worker: its starter is gone");
+        return error_set(err, EPIPE, "worker: its starter is gone");
     if (a->rc < 0 && err)
         *err = a->err;
     return a->rc;

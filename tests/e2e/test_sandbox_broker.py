@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The sandbox of a live broker (docs/security.md), as root, as a user, in `run`; that it is refused,
+"""The sandbox of a live broker (docs/security.md), as root, as a user, in `run`; it is refused,
 not passed over, where the kernel lacks a step; what a forbidden call does to a broker."""
 
 import os
