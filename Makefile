@@ -5,9 +5,10 @@ BUILD ?= build
 SEEDS ?= 10000
 ROUNDS ?= 5
 SOAK_S ?= 600
+FUZZ_S ?= 60
 PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
 
-.PHONY: all build demo check check-seccomp faults soak sim bench install clean format
+.PHONY: all build demo check check-seccomp faults soak sim fuzz bench profile install clean format
 
 all: build
 
@@ -56,15 +57,36 @@ sim:
 	@$(MAKE) --no-print-directory build
 	$(BUILD)/tests/sim/sim --count $(SEEDS)
 
+# Every fuzzer for FUZZ_S seconds, two at a time; a crash says how to see it again.
+fuzz:
+	@scripts/deps.sh check
+	@[ -e $(BUILD)/fuzz/build.ninja ] || CC=clang meson setup -Dfuzz=true \
+	    -Db_sanitize=address,undefined -Db_lundef=false $(BUILD)/fuzz >/dev/null
+	@ninja -C $(BUILD)/fuzz fuzz
+	@FUZZ_S=$(FUZZ_S) meson test -C $(BUILD)/fuzz --no-rebuild --suite fuzz --num-processes 2 \
+	    --print-errorlogs
+	@grep -ho 'fuzz-[a-z_]*: [0-9]* executions.*' $(BUILD)/fuzz/meson-logs/testlog.txt
+
 # vmchannel beside its peers, as root: make bench ROUNDS=9 BENCH_FLAGS='--only tap --only pasta'
 bench:
 	@scripts/deps.sh bench
 	@mkdir -p $(BUILD)/bench
 	@[ -e $(BUILD)/bench/build/build.ninja ] || \
 	    meson setup --buildtype=release $(BUILD)/bench/build >/dev/null
-	@ninja -C $(BUILD)/bench/build src/cli/vmchannel >$(BUILD)/bench/build.log
+	@ninja -C $(BUILD)/bench/build src/cli/vmchannel tests/vhost_guest/vhost-guest \
+	    >$(BUILD)/bench/build.log
 	@/usr/bin/python3 tests/bench/bench.py $(BUILD)/bench/build/src/cli/vmchannel \
 	    --out $(BUILD)/bench --rounds $(ROUNDS) $(BENCH_FLAGS)
+
+# Where the CPU time goes, as root: make profile PROFILE="'vmchannel vhost-user' receive"
+profile:
+	@scripts/deps.sh profile
+	@mkdir -p $(BUILD)/bench
+	@[ -e $(BUILD)/bench/build/build.ninja ] || \
+	    meson setup --buildtype=release $(BUILD)/bench/build >/dev/null
+	@ninja -C $(BUILD)/bench/build src/cli/vmchannel tests/vhost_guest/vhost-guest \
+	    >$(BUILD)/bench/build.log
+	@/usr/bin/python3 tests/bench/profile.py $(BUILD)/bench/build/src/cli/vmchannel $(PROFILE)
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild

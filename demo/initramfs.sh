@@ -11,6 +11,7 @@
 # FILE:DEST    further files, with the mode they have (FILE may not contain a colon)
 #
 # Environment: KERNEL_VERSION, default the newest below /boot that has modules.
+# EXTRA_MODULES, further modules by name; the guest loads them by itself, with modprobe.
 # In the guest, /sbin/load-drivers mounts /proc, /sys and /dev where that is missing and loads the
 # drivers of the devices found.
 set -eu
@@ -19,7 +20,8 @@ MODULES="
     virtio_pci virtio_net
     e1000 e1000e 8139cp 8139too pcnet32 ne2k-pci vmxnet3
     xhci_pci ehci_pci uhci_hcd usbnet cdc_ether rndis_host
-    af_packet virtio_rng virtio_console"
+    af_packet virtio_rng virtio_console
+    ${EXTRA_MODULES:-}"
 
 fail() {
     echo "initramfs.sh: $*" >&2

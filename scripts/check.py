@@ -5,8 +5,10 @@
 usage: check.py OUT [PHASE...]
 
 Builds twice below OUT: with gcc as released, and with clang under ASan and UBSan; warnings are
-errors in both. Then runs the unit tests and the simulation in both, and last, with the machine to
-themselves because they measure latencies, the end-to-end tests. Given phases, runs only those.
+errors in both. Then runs the unit tests and the simulation in both, then the end-to-end tests. What
+computes runs beside what mostly waits; the end-to-end tests have the machine to themselves because
+they measure latencies, but for those that boot guests under emulation, which come last and in two
+halves, as one guest keeps one processor busy. Given phases, runs only those.
 """
 
 import json
@@ -14,15 +16,18 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's own: pytest and scapy are its packages
 PROGRESS_S = 15              # how often a phase that takes its time says so
 REPORT_LINES = 120           # of a failed phase's log
+WAITERS = 3 * (os.cpu_count() or 1)  # unit tests at once: they wait, most of their time
 
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=1",
@@ -43,6 +48,8 @@ class Run:
         self.out = out
         self.count = Counter()
         self.failed_phases = []
+        self.running = []
+        self.changed = threading.Condition()  # and the lock of all of these
 
     def build(self, kind):
         return self.out / kind
@@ -73,7 +80,7 @@ def command(run, phase, argv, env=None):
             except subprocess.TimeoutExpired:
                 if time.monotonic() - said >= PROGRESS_S:
                     said = time.monotonic()
-                    print(f"    {said - start:4.0f} s: {last_line(log):.90}", flush=True)
+                    print(f"    {phase}, {said - start:.0f} s: {last_line(log):.80}", flush=True)
 
 
 def count_meson(testlog):
@@ -118,12 +125,13 @@ def build(kind):
 def meson_tests(kind, suites):
     def phase(run, name):
         directory = run.build(kind)
-        testlog = directory / "meson-logs/testlog.json"
+        testlog = directory / f"meson-logs/testlog-{name}.json"
         testlog.unlink(missing_ok=True)
+        env = {"MESON_TESTTHREADS": str(WAITERS)} if "unit" in suites else {}
         ok = command(run, name, ["meson", "test", "-C", directory, "--no-rebuild",
-                                 "--print-errorlogs",
+                                 "--print-errorlogs", "--logbase", f"testlog-{name}",
                                  *(arg for s in suites for arg in ("--suite", s))],
-                     SANITIZER_ENV if kind == "asan" else None)
+                     {**env, **(SANITIZER_ENV if kind == "asan" else {})})
         count = count_meson(testlog) if testlog.exists() else Counter()
         if not ok or not count:
             count["failed"] = max(1, count["failed"])
@@ -131,15 +139,24 @@ def meson_tests(kind, suites):
     return phase
 
 
-def pytests(folder):
+# Tests that boot guests under emulation, in two halves that take about as long.
+GUESTS = {
+    "guests-1": ["test_qemu.py", "test_vhost_user.py"],
+    "guests-2": ["test_links_qemu.py", "test_hypervisors.py", "test_vsock.py",
+                 "test_vhost_user_dpdk.py"],
+}
+E2E = Path("tests/e2e")
+
+
+def pytests(select):
     def phase(run, name):
         junit = run.out / f"{name}.xml"
         junit.unlink(missing_ok=True)
-        build = run.build("gcc")
         ok = command(run, name, [PYTHON, "-m", "pytest", "-v", "-p", "no:cacheprovider",
-                                 f"--junitxml={junit}", folder],
-                     {"VMCHANNEL": str(build / "src/cli/vmchannel"),
-                      "VMCHANNEL_WITH_FAULTS": str(build / "tests/fault/vmchannel-faults"),
+                                 f"--junitxml={junit}", *select],
+                     {"VMCHANNEL": str(run.build("gcc") / "src/cli/vmchannel"),
+                      "VMCHANNEL_WITH_FAULTS": str(run.build("gcc") /
+                                                   "tests/fault/vmchannel-faults"),
                       "PYTHONDONTWRITEBYTECODE": "1"})
         count = count_junit(junit) if junit.exists() else Counter()
         if not ok or not count:
@@ -151,46 +168,111 @@ def pytests(folder):
 def faults(run, name):
     if not command(run, name, ["ninja", "-C", run.build("gcc"), "tests/fault/vmchannel-faults"]):
         return None
-    return pytests("tests/fault")(run, name)
+    return pytests(["tests/fault"])(run, name)
 
 
-# name, what it is, the phase it needs, what runs it
+def without_guests():
+    return [E2E, *(f"--ignore={E2E / name}" for names in GUESTS.values() for name in names)]
+
+
+def with_guests(half):
+    return [E2E / name for name in GUESTS[half]]
+
+
+# What a phase does most. One of each kind runs at a time; nothing runs beside an ALONE.
+COMPUTES, WAITS, ALONE = "computes", "waits", "alone"
+
+
+class Phase(NamedTuple):
+    name: str
+    what: str
+    needs: str  # the phase whose success it depends on, or ""
+    kind: str
+    function: Callable  # (run, name) -> what it counted, None if it could not
+
+
 PHASES = [
-    ("build-gcc", "build with gcc, warnings are errors", None, build("gcc")),
-    ("unit-gcc", "unit tests and house rules", "build-gcc", meson_tests("gcc", ["unit", "house"])),
-    ("build-asan", "build with clang, ASan and UBSan", None, build("asan")),
-    ("unit-asan", "unit tests under ASan and UBSan", "build-asan", meson_tests("asan", ["unit"])),
-    ("sim-gcc", "simulation", "build-gcc", meson_tests("gcc", ["sim"])),
-    ("sim-asan", "simulation under ASan and UBSan", "build-asan", meson_tests("asan", ["sim"])),
-    ("e2e", "end to end: real kernels, real guests", "build-gcc", pytests("tests/e2e")),
-    ("faults", "every call of ours fails once", "build-gcc", faults),
-    ("soak", "everything goes wrong for a while", "build-gcc", pytests("tests/soak")),
+    Phase("build-gcc", "build with gcc, warnings are errors", "", COMPUTES, build("gcc")),
+    Phase("unit-gcc", "unit tests and house rules", "build-gcc", WAITS,
+          meson_tests("gcc", ["unit", "house"])),
+    Phase("build-asan", "build with clang, ASan and UBSan", "", COMPUTES, build("asan")),
+    Phase("unit-asan", "unit tests under ASan and UBSan", "build-asan", WAITS,
+          meson_tests("asan", ["unit"])),
+    Phase("sim-asan", "simulation under ASan and UBSan", "build-asan", COMPUTES,
+          meson_tests("asan", ["sim"])),
+    Phase("sim-gcc", "simulation", "build-gcc", COMPUTES, meson_tests("gcc", ["sim"])),
+    Phase("e2e", "end to end: real kernels", "build-gcc", ALONE, pytests(without_guests())),
+    Phase("guests-1", "end to end: real guests", "build-gcc", COMPUTES,
+          pytests(with_guests("guests-1"))),
+    Phase("guests-2", "end to end: real guests", "build-gcc", WAITS,
+          pytests(with_guests("guests-2"))),
+    Phase("faults", "each call of ours fails", "build-gcc", WAITS, faults),
+    Phase("soak", "everything goes wrong for a while", "build-gcc", WAITS,
+          pytests(["tests/soak"])),
 ]
 
 
-def run_phase(run, name, what, needs, function):
-    print(f"{name}: {what}", flush=True)
-    run.log(name).unlink(missing_ok=True)
-    if needs in run.failed_phases:
-        count = None
-        reason = f"not run, {needs} failed"
-    else:
-        start = time.monotonic()
-        count = function(run, name)
-        reason = f"{time.monotonic() - start:.0f} s"
-    if count is None:
-        count = Counter(failed=1)
+def report(run, phase, count, reason):
+    """Under the lock, as are all things that phases share."""
     run.count += count
     if count["failed"]:
-        run.failed_phases.append(name)
-        if run.log(name).exists():
-            print(f"---- end of {run.log(name)}")
-            lines = run.log(name).read_text(errors="replace").splitlines()
+        run.failed_phases.append(phase.name)
+        log = run.log(phase.name)
+        if log.exists():
+            print(f"---- end of {log}")
+            lines = log.read_text(errors="replace").splitlines()
             lines = [line for line in lines if not re.match(r"\[\d+/\d+\] ", line)]
             print("\n".join(lines[-REPORT_LINES:]))
             print("----")
     verdict = "FAILED" if count["failed"] else "ok"
-    print(f"{name}: {verdict} ({closing_line(count) if count else 'built'}; {reason})", flush=True)
+    what = closing_line(count) if count else "built"
+    print(f"{phase.name}: {verdict} ({what}; {reason})", flush=True)
+
+
+def run_phase(run, phase):
+    print(f"{phase.name}: {phase.what}", flush=True)
+    run.log(phase.name).unlink(missing_ok=True)
+    if phase.needs in run.failed_phases:
+        count = None
+        reason = f"not run, {phase.needs} failed"
+    else:
+        start = time.monotonic()
+        count = phase.function(run, phase.name)
+        reason = f"{time.monotonic() - start:.0f} s"
+    with run.changed:
+        report(run, phase, Counter(failed=1) if count is None else count, reason)
+        run.running.remove(phase)
+        run.changed.notify()
+
+
+def may_start(phase, waiting, running):
+    if phase.needs in {p.name for p in [*waiting, *running]}:
+        return False
+    kinds = {p.kind for p in running}
+    return not kinds if phase.kind == ALONE else not kinds & {phase.kind, ALONE}
+
+
+def next_phase(waiting, running):
+    """The first that may start, or None. None is overtaken that wants to be alone."""
+    for phase in waiting:
+        if may_start(phase, waiting, running):
+            return phase
+        if phase.kind == ALONE:
+            return None
+    return None
+
+
+def run_phases(run, phases):
+    waiting = list(phases)
+    with run.changed:
+        while waiting or run.running:
+            phase = next_phase(waiting, run.running)
+            if phase is None:
+                run.changed.wait()
+                continue
+            waiting.remove(phase)
+            run.running.append(phase)
+            threading.Thread(target=run_phase, args=(run, phase), daemon=True).start()
 
 
 def closing_line(count):
@@ -199,7 +281,7 @@ def closing_line(count):
 
 
 def main(argv):
-    known = [phase[0] for phase in PHASES]
+    known = [phase.name for phase in PHASES]
     wanted = argv[2:] or known
     if len(argv) < 2 or not set(wanted) <= set(known):
         print(f"usage: check.py OUT [PHASE...]\nphases: {' '.join(known)}", file=sys.stderr)
@@ -207,9 +289,7 @@ def main(argv):
     run = Run(Path(argv[1]).resolve())
     run.out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    for phase in PHASES:
-        if phase[0] in wanted:
-            run_phase(run, *phase)
+    run_phases(run, [phase for phase in PHASES if phase.name in wanted])
     print(f"{time.monotonic() - start:.0f} s in all; logs in {run.out}")
     for name in run.failed_phases:
         print(f"failed: {name}")

@@ -3,32 +3,38 @@
 #
 # Installs the Debian packages that are missing, and says which.
 #
-#   deps.sh build|sim|demo|bench|check
+#   deps.sh build|sim|demo|bench|profile|check
 #
 # build: compiling vmchannel; sim: and the simulation; demo: and a QEMU guest; bench: and the
-# peers that vmchannel is measured with; check: all tests.
+# peers that vmchannel is measured with; profile: and perf; check: all tests.
 # Needs root or sudo only when something is missing. Elsewhere than on Debian it installs nothing:
 # what is missing will be named by whatever needs it.
 set -eu
 
-BUILD="gcc libc6-dev libseccomp-dev meson ninja-build nettle-dev pkg-config scdoc"
+BUILD="gcc libc6-dev libjansson-dev libseccomp-dev libxml2-dev meson ninja-build nettle-dev
+    pkg-config scdoc"
 GUEST="qemu-system-x86 busybox-static cpio kmod linux-image-amd64"
 DEMO="$GUEST iproute2 python3"
 # Other hypervisors, and what stands behind a channel: real programs, started by the tests.
 PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodejs node-ws
-    openssh-client openssh-server redis-tools"
-BENCH="$DEMO passt slirp4netns"
-CHECK="$DEMO clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping procps
-    strace python3-pytest python3-scapy python3-websockets $PEERS"
+    openssh-client openssh-server redis-tools nginx-light"
+BENCH="$DEMO passt slirp4netns socat"
+# libvirt: its daemons and their user, its schema, its QEMU driver within virsh, and domain XML that
+# others wrote.
+LIBVIRT="libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev
+    libxml2-utils virtinst"
+CHECK="$DEMO $LIBVIRT clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping
+    procps strace python3-pytest python3-scapy python3-websockets $PEERS"
 
 case ${1-} in
 build) wanted="$BUILD" ;;
 sim) wanted="$BUILD liblwip-dev" ;;
 demo) wanted="$BUILD $DEMO" ;;
 bench) wanted="$BUILD $BENCH" ;;
+profile) wanted="$BUILD $BENCH linux-perf" ;;
 check) wanted="$BUILD $CHECK" ;;
 *)
-    echo "usage: deps.sh build|sim|demo|bench|check" >&2
+    echo "usage: deps.sh build|sim|demo|bench|profile|check" >&2
     exit 2
     ;;
 esac

@@ -50,12 +50,17 @@ ring_pool_fini(struct ring_pool *pool)
 void
 ring_pool_trim(struct ring_pool *pool, uint32_t keep)
 {
-    for (uint32_t i = 0; i < pool->free_count && pool->free_count - i > keep; i++) {
+    for (uint32_t i = 0; i < pool->free_count; i++) {
         uint32_t slot = pool->free[i];
-        if (!pool->dirty[slot])
+        bool kept = pool->free_count - i <= keep;
+        uint32_t from = kept && pool->slot_bytes > RING_HOT_BYTES ? RING_HOT_BYTES : 0;
+        uint8_t dirty = kept ? RING_HOT : RING_CLEAN;
+        if (pool->dirty[slot] <= dirty)
             continue;
-        madvise(pool->base + (size_t)slot * pool->slot_bytes, pool->slot_bytes, MADV_DONTNEED);
-        pool->dirty[slot] = 0;
+        if (!kept || from > 0)
+            madvise(pool->base + (size_t)slot * pool->slot_bytes + from, pool->slot_bytes - from,
+                    MADV_DONTNEED);
+        pool->dirty[slot] = dirty;
     }
 }
 
@@ -79,7 +84,7 @@ ring_acquire(struct ring_pool *pool, struct ring *ring)
     if (pool->free_count == 0)
         return false;
     *ring = (struct ring){.slot = pool->free[--pool->free_count]};
-    pool->dirty[ring->slot] = 1;
+    pool->dirty[ring->slot] = RING_DIRTY;
     return true;
 }
 

@@ -9,7 +9,9 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define RING_NO_SLOT UINT32_MAX
+#define RING_NO_SLOT   UINT32_MAX
+#define RING_HOT_BYTES 16384 // what a trim leaves of a slot that is soon in use again
+enum { RING_CLEAN, RING_HOT, RING_DIRTY };
 
 struct ring_pool {
     uint8_t *base;       // slots * slot_bytes, mapped, not populated
@@ -17,7 +19,7 @@ struct ring_pool {
     uint32_t slots;
     uint32_t *free; // stack of free slots
     uint32_t free_count;
-    uint8_t *dirty; // per slot: 1 when its pages may be resident
+    uint8_t *dirty; // per slot: whether none, the first or all of its pages may be resident
 };
 
 struct ring {
@@ -29,7 +31,8 @@ struct ring {
 // slot_bytes: power of two >= 4096; slots >= 1. 0 or -ENOMEM.
 int ring_pool_init(struct ring_pool *pool, uint32_t slots, uint32_t slot_bytes);
 void ring_pool_fini(struct ring_pool *pool);
-// Gives the pages of free slots back to the kernel, except those of the `keep` slots next in turn.
+// Gives the pages of free slots back to the kernel, except for the first RING_HOT_BYTES of the
+// `keep` slots next in turn.
 void ring_pool_trim(struct ring_pool *pool, uint32_t keep);
 
 void ring_init(struct ring *ring);

@@ -195,7 +195,8 @@ on_open(struct broker *b, const struct message *m)
     log_debug("%s: channel %u: session %u: open for %s:%u", b->guest->name,
               b->guest->channels[m->channel].port, m->session,
               inet_ntop(AF_INET, &addr, text, sizeof(text)), m->guest_port);
-    if (!opener_open(b->opener, m->session, (uint16_t)m->channel))
+    const struct proxy_peer guest = {m->guest_addr, (uint16_t)m->guest_port};
+    if (!opener_open(b->opener, m->session, (uint16_t)m->channel, &guest))
         on_garbage(b);
 }
 
@@ -387,13 +388,16 @@ share_link(struct broker *b, const struct broker_config *config, struct error *e
 static int
 open_all(struct broker *b, const struct broker_config *config, struct error *err)
 {
+    // Each inward channel waits for its next client, always.
+    uint32_t inward = channel_specs_inward(b->guest->channels, b->guest->channel_count);
     struct opener_config oc = {.loop = b->loop,
                                .guest = b->guest->name,
+                               .channel_addr = b->guest->channel_addr,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
                                .access = &b->guest->access,
                                .has_stdio = config->has_stdio,
-                               .max_pending = b->guest->max_conns,
+                               .max_pending = b->guest->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = b};
     int rc = open_link(b, config, err);

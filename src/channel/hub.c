@@ -13,8 +13,39 @@
 
 #define FAULT_BURST       8
 #define FAULT_INTERVAL_US UINT64_C(10000000)
+#define SECOND_US         UINT64_C(1000000)
 
 // --- sessions ------------------------------------------------------------------------------------
+
+// Looked for as seldom as is right to a quarter of the least idle=, and only while there are
+// sessions: traffic costs a note of the time, and no timer.
+static void
+watch_idle(struct hub *hub)
+{
+    if (hub->idle_armed || hub->idle_min_s == 0)
+        return;
+    hub->idle_armed = true;
+    loop_timer_set(hub->loop, hub->idle_timer,
+                   loop_now_us(hub->loop) + hub->idle_min_s * (SECOND_US / 4));
+}
+
+static void
+on_idle_timer(void *ctx)
+{
+    struct hub *hub = ctx;
+    hub->idle_armed = false;
+    relay_reset_idle(hub);
+    socket_reset_idle(hub);
+    if (hub->session_count > 0)
+        watch_idle(hub);
+}
+
+bool
+hub_is_idle(const struct hub *hub, uint16_t channel, uint64_t moved_us)
+{
+    uint32_t idle_s = hub->channels[channel].config.idle_s;
+    return idle_s && loop_now_us(hub->loop) - moved_us >= idle_s * SECOND_US;
+}
 
 bool
 hub_session_begin(struct hub *hub, uint16_t channel)
@@ -29,8 +60,17 @@ hub_session_begin(struct hub *hub, uint16_t channel)
         return false;
     }
     ch->full_told = false;
+    if (ch->config.conn_rate && !bucket_take(&ch->rate, loop_now_us(hub->loop))) {
+        if (!ch->rate_told && log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
+            log_warn("%s: channel %u: refused, more than %u connections per second", hub->guest,
+                     ch->config.port, ch->config.conn_rate);
+        ch->rate_told = true;
+        return false;
+    }
+    ch->rate_told = false;
     ch->sessions++;
     hub->session_count++;
+    watch_idle(hub);
     return true;
 }
 
@@ -65,8 +105,7 @@ hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds)
     else if (index < 2 * hub->max_conns)
         socket_opened(hub, index - hub->max_conns, generation, fds, nfds);
     else
-        for (size_t i = 0; i < nfds; i++)
-            close(fds[i]);
+        inward_opened(hub, index - 2 * hub->max_conns, generation, fds, nfds);
 }
 
 void
@@ -79,6 +118,8 @@ hub_refused(struct hub *hub, uint32_t session, int why)
         relay_refused(hub, index, generation);
     else if (index < 2 * hub->max_conns)
         socket_refused(hub, index - hub->max_conns, generation);
+    else
+        inward_refused(hub, index - 2 * hub->max_conns, generation);
 }
 
 // --- the turn ------------------------------------------------------------------------------------
@@ -97,11 +138,13 @@ static void
 on_turn_end(void *ctx)
 {
     struct hub *hub = ctx;
+    if (hub->inward_due)
+        inward_ask(hub);
     relay_pump_ready(hub);
     hub_flush(hub);
 
     uint64_t deadline = stack_next_deadline(hub->stack);
-    if (hub->ready_first)
+    if (hub->ready_first || hub->inward_due)
         deadline = loop_now_us(hub->loop); // somebody has more to do: another turn at once
     if (deadline == UINT64_MAX)
         loop_timer_clear(hub->loop, hub->timer);
@@ -152,6 +195,7 @@ on_link_down(void *ctx, const char *why)
     link_free(hub->link);
     hub->link = NULL;
     stack_link_down(hub->stack);
+    inward_link_down(hub);
     if (hub->on_down)
         hub->on_down(hub->on_down_ctx);
 }
@@ -175,6 +219,7 @@ hub_attach_link(struct hub *hub, struct link *link)
         stack_link_down(hub->stack);
     }
     hub->link = link;
+    hub->inward_due = hub->inward_count > 0;
     take_caps(hub);
 }
 
@@ -190,7 +235,7 @@ hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx)
 int
 hub_add_channel(struct hub *hub, const struct hub_channel *channel)
 {
-    if (hub->port_channel[channel->port])
+    if (!channel->inward && hub->port_channel[channel->port])
         return -EEXIST;
     if (hub->channel_count == HUB_CHANNELS_MAX)
         return -ENOSPC;
@@ -205,8 +250,16 @@ hub_add_channel(struct hub *hub, const struct hub_channel *channel)
                 .refilled_us = loop_now_us(hub->loop),
             },
     };
-    hub->port_channel[channel->port] = (uint16_t)++hub->channel_count;
-    return (int)hub->channel_count - 1;
+    if (channel->conn_rate)
+        bucket_init(&hub->channels[hub->channel_count].rate, channel->conn_rate,
+                    loop_now_us(hub->loop));
+    if (channel->idle_s && (hub->idle_min_s == 0 || channel->idle_s < hub->idle_min_s))
+        hub->idle_min_s = channel->idle_s;
+    uint16_t index = (uint16_t)hub->channel_count++;
+    if (!channel->inward)
+        hub->port_channel[channel->port] = (uint16_t)(index + 1);
+    int rc = channel->inward ? inward_add(hub, index) : 0;
+    return rc < 0 ? rc : index;
 }
 
 void
@@ -227,21 +280,24 @@ hub_new(struct loop *loop, const struct hub_config *config)
     if (!hub)
         return NULL;
     uint32_t n = config->stack.max_conns;
-    assert(n <= SESSION_INDEX_MASK / 2);
+    assert(n <= (SESSION_INDEX_MASK - HUB_CHANNELS_MAX) / 2);
     hub->loop = loop;
     hub->lingering.loop = loop;
     hub->opener = config->opener;
     hub->max_conns = n;
     hub->mtu = config->stack.mtu;
+    hub->guest_addr = config->stack.guest_addr;
+    hub->inward_timer = -1;
     strncpy(hub->guest, config->guest, sizeof hub->guest - 1);
     hub->channels = calloc(HUB_CHANNELS_MAX, sizeof *hub->channels);
     hub->port_channel = calloc(65536, sizeof *hub->port_channel);
     hub->relays = calloc(n, sizeof *hub->relays);
     hub->sockets = calloc(n, sizeof *hub->sockets);
     hub->timer = loop_timer_new(loop, on_timer, hub);
+    hub->idle_timer = loop_timer_new(loop, on_idle_timer, hub);
     hub->stack = stack_new(&config->stack, &relay_stack_ops, hub, loop_now_us(loop));
     if (!hub->channels || !hub->port_channel || !hub->relays || !hub->sockets || hub->timer < 0 ||
-        !hub->stack) {
+        hub->idle_timer < 0 || !hub->stack) {
         hub_free(hub);
         return NULL;
     }
@@ -260,12 +316,13 @@ hub_free(struct hub *hub)
         relay_close_all(hub);
     if (hub->sockets)
         socket_close_all(hub);
+    inward_free(hub);
     linger_free_all(&hub->lingering);
     for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
         if (hub->channels[i].log_fd >= 0)
             close(hub->channels[i].log_fd);
-    if (hub->timer >= 0)
-        loop_timer_free(hub->loop, hub->timer);
+    loop_timer_free(hub->loop, hub->timer);
+    loop_timer_free(hub->loop, hub->idle_timer);
     stack_free(hub->stack);
     free(hub->sockets);
     free(hub->relays);

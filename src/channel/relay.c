@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,14 @@ static uint32_t
 session_of(const struct relay *r)
 {
     return (r->generation << SESSION_INDEX_BITS) | relay_index(r);
+}
+
+static struct relay *
+relay_of_new_conn(struct hub *hub, uint32_t conn)
+{
+    if (conn >= hub->relays_touched)
+        hub->relays_touched = conn + 1;
+    return &hub->relays[conn];
 }
 
 // A codec's last bytes were acknowledged to the guest: they outlive a connection that ended well.
@@ -82,6 +91,7 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
     }
     bool held = r->state == RELAY_OPENING;
     r->state = RELAY_OPEN;
+    r->moved_us = loop_now_us(hub->loop);
     r->writable = true; // a fresh end has room, and the guest may have sent already
     r->readable = !r->host.in_polled;
     if (held)
@@ -103,6 +113,19 @@ relay_refused(struct hub *hub, uint32_t index, uint32_t generation)
         stack_abort(hub->stack, index, loop_now_us(hub->loop));
 }
 
+void
+relay_reset_idle(struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->relays_touched; i++) {
+        const struct relay *r = &hub->relays[i];
+        if (r->state != RELAY_OPEN || !hub_is_idle(hub, r->channel, r->moved_us))
+            continue;
+        log_debug("%s: channel %u: conn %u: idle", hub->guest,
+                  hub->channels[r->channel].config.port, i);
+        stack_abort(hub->stack, i, loop_now_us(hub->loop));
+    }
+}
+
 bool
 relay_guest_has_finished(const struct hub *hub)
 {
@@ -119,9 +142,77 @@ relay_close_all(struct hub *hub)
 {
     for (uint32_t i = 0; i < hub->max_conns; i++) {
         struct relay *r = &hub->relays[i];
-        if (r->state == RELAY_OPEN)
+        if (r->state == RELAY_OPEN || r->state == RELAY_DIALLING)
             close_end(r, false);
     }
+}
+
+// --- inward --------------------------------------------------------------------------------------
+
+void
+relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fds, size_t nfds)
+{
+    const struct channel *ch = &hub->channels[channel];
+    struct host_end end;
+    int rc = host_end_init(&end, ch->config.device, ch->log_fd, fds, nfds);
+    if (rc < 0) {
+        log_error("%s: channel %u: cannot use a host client: %s", hub->guest, ch->config.port,
+                  strerrordesc_np(-rc));
+        return;
+    }
+    if (!hub_session_begin(hub, channel)) {
+        host_end_close(&end);
+        return;
+    }
+    uint64_t now_us = loop_now_us(hub->loop);
+    uint32_t conn = stack_connect(hub->stack, hub->guest_addr, guest_port, 0, now_us);
+    if (conn == STACK_NO_CONN) {
+        log_debug("%s: channel %u: host client dropped: no connection left", hub->guest,
+                  ch->config.port);
+        host_end_close(&end);
+        hub_session_end(hub, channel);
+        return;
+    }
+    struct relay *r = relay_of_new_conn(hub, conn);
+    *r = (struct relay){
+        .hub = hub,
+        .host = {.end = end},
+        .ready_next = r->ready_next,
+        .in_ready = r->in_ready,
+        .generation = r->generation,
+        .channel = channel,
+        .state = RELAY_DIALLING,
+        .tell_port = ch->config.port == 0,
+    };
+}
+
+// As Firecracker does: the client may send once it has read this. A client's fresh socket has room
+// for it.
+static bool
+tell_port(struct relay *r)
+{
+    struct stack_peer peer;
+    char text[16];
+    stack_peer_of(r->hub->stack, relay_index(r), &peer);
+    int len = snprintf(text, sizeof text, "OK %u\n", peer.local_port);
+    const struct iovec iov = {text, (size_t)len};
+    return host_end_write(&r->host.end, &iov, 1) == len;
+}
+
+static void
+guest_accepted(struct relay *r)
+{
+    struct hub *hub = r->hub;
+    if ((r->tell_port && !tell_port(r)) ||
+        end_io_start(&r->host, hub->loop, relay_on_host_event, r) < 0) {
+        stack_abort(hub->stack, relay_index(r), loop_now_us(hub->loop));
+        return;
+    }
+    r->state = RELAY_OPEN;
+    r->moved_us = loop_now_us(hub->loop);
+    r->writable = true;
+    r->readable = !r->host.in_polled;
+    relay_make_ready(r);
 }
 
 // --- the stack's events --------------------------------------------------------------------------
@@ -150,7 +241,7 @@ on_open(void *ctx, uint32_t conn, const struct stack_peer *peer)
         stack_reject(hub->stack, conn, now_us);
         return;
     }
-    struct relay *r = &hub->relays[conn];
+    struct relay *r = relay_of_new_conn(hub, conn);
     bool early = hub->channels[channel].config.accept_early;
     *r = (struct relay){
         .hub = hub,
@@ -169,9 +260,11 @@ static void
 on_established(void *ctx, uint32_t conn)
 {
     const struct hub *hub = ctx;
-    const struct relay *r = &hub->relays[conn];
+    struct relay *r = &hub->relays[conn];
     log_debug("%s: channel %u: conn %u: connected", hub->guest,
               hub->channels[r->channel].config.port, conn);
+    if (r->state == RELAY_DIALLING)
+        guest_accepted(r);
 }
 
 static size_t
@@ -220,13 +313,14 @@ on_closed(void *ctx, uint32_t conn, enum stack_close_reason reason)
     log_debug("%s: channel %u: conn %u: %s", hub->guest, hub->channels[r->channel].config.port,
               conn, words[reason]);
     uint32_t session = session_of(r);
-    bool waiting = r->state != RELAY_OPEN;
+    bool waiting = r->state == RELAY_OPENING || r->state == RELAY_EARLY;
+    bool inward = hub->channels[r->channel].config.inward; // of which the opener knows no more
     if (!waiting)
         close_end(r, reason == STACK_CLOSED);
     forget(r);
     if (waiting)
         hub->opener.cancel(hub->opener.ctx, session);
-    else if (hub->opener.closed)
+    else if (hub->opener.closed && !inward)
         hub->opener.closed(hub->opener.ctx, session, r->channel);
 }
 

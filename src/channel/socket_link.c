@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 64
@@ -63,13 +64,25 @@ session_free(struct socket_session *t)
     hub_session_end(hub, t->channel);
 }
 
+// For both ways, and with nothing left to read: what a guest sends before it leaves is delivered.
+// Of AF_VSOCK the kernel reports no hangup before we have shut down too, but refuses to send.
+static bool
+guest_has_left(int fd, unsigned events)
+{
+    char byte;
+    bool is_gone = events & LOOP_HANGUP;
+    if (!is_gone && (events & LOOP_RDHUP))
+        is_gone = send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
+    return is_gone && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+// While there is no host end yet.
 static void
 on_guest_event(void *ctx, unsigned events)
 {
     struct socket_session *t = ctx;
-    if (!(events & LOOP_HANGUP))
+    if (!guest_has_left(t->io.fd, events))
         return;
-    // The guest gave up before there was a host end.
     struct hub *hub = t->hub;
     uint32_t session = session_of(t);
     loop_remove(hub->loop, &t->io);
@@ -142,7 +155,8 @@ accepted(struct listener *l, int fd, const struct sockaddr_storage *from)
         return;
     }
     t->io = (struct loop_io){.fd = fd, .on_event = on_guest_event, .ctx = t};
-    if (loop_add(hub->loop, &t->io, LOOP_EDGE) < 0) {
+    unsigned events = from->ss_family == AF_VSOCK ? LOOP_RDHUP | LOOP_EDGE : LOOP_EDGE;
+    if (loop_add(hub->loop, &t->io, events) < 0) {
         splice_reset_fd(fd);
         session_free(t);
         return;
@@ -276,6 +290,22 @@ socket_refused(struct hub *hub, uint32_t index, uint32_t generation)
     loop_remove(hub->loop, &t->io);
     splice_reset_fd(t->io.fd);
     session_free(t);
+}
+
+void
+socket_reset_idle(struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->sockets_touched; i++) {
+        struct socket_session *t = &hub->sockets[i];
+        if (t->state == SOCKET_JOINED && hub_is_idle(hub, t->channel, splice_moved_us(t->splice))) {
+            splice_free(t->splice);
+            session_over(t);
+        } else if (t->state == SOCKET_PUMPED &&
+                   hub_is_idle(hub, t->channel, pump_moved_us(t->pump))) {
+            pump_free(t->pump);
+            session_over(t);
+        }
+    }
 }
 
 bool

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The relay of a socket link: two sockets, two pipes, splice(2) from socket to pipe to socket. Each
-// direction (a flow) moves bytes until its source is empty, its sink is full, or its share of the
-// turn is used up. Which bytes, who may connect and what a session is called are the hub's
+// The relay of a socket link: two sockets. Each direction (a flow) moves bytes until its source is
+// empty, its sink is full, or its share of the turn is used up; how it moves them is
+// splice_flow.c's. Which bytes, who may connect and what a session is called are the hub's
 // business; the hub calls this once per accepted guest socket and hears of it again when both are
 // closed.
 //
@@ -10,65 +10,38 @@
 // ways, is given GIVE_UP_US without progress.
 #include "channel/splice.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
+#include "channel/splice_flow.h"
+
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TURN_BYTES      (256u * 1024) // of one flow per callback; then the others have their turn
-#define PIPE_GROW_BYTES (32u * 1024)  // a read of this size says that the flow is a bulk transfer
-#define PIPE_BYTES      (1024u * 1024)
-#define PIPE_BYTES_MIN  (128u * 1024) // the least size worth asking for
-#ifndef GIVE_UP_US                    // a test cannot wait for a minute
+#ifndef GIVE_UP_US // a test cannot wait for a minute
 #define GIVE_UP_US (60 * UINT64_C(1000000))
 #endif
 #define POLL_MIN_US UINT64_C(1000)
 #define POLL_MAX_US UINT64_C(100000)
 
-#define EVENTS (LOOP_READ | LOOP_WRITE | LOOP_RDHUP | LOOP_EDGE)
+#define EVENTS (LOOP_READ | LOOP_WRITE | LOOP_RDHUP | LOOP_URGENT | LOOP_EDGE)
 
 enum { GUEST, HOST };
 
-struct side {
-    struct loop_io io;
-    struct splice *owner;
-    bool watched; // io is in the loop
-    bool tcp;
-    bool readable; // a read may give something: not answered EAGAIN since the last edge
-    bool writable; // likewise for a write
-    bool hangup;   // both directions are gone
-    bool broken;   // by an error: nothing can be written to it any more
-};
-
-// From sides[i] to sides[!i]. At the end of its life a flow is done: the sink was shut down after
-// the last byte, or broke.
-struct flow {
-    int pipe[2];      // read end, write end
-    uint32_t in_pipe; // bytes read from the source and not yet taken by the sink
-    bool full;        // the pipe took no more, though it may have room for bytes (it counts pages)
-    bool grown;       // a larger pipe was asked for
-    bool ended;       // the source has given its last byte
-    bool done;
-};
-
 struct splice {
     struct loop *loop;
-    struct side sides[2]; // GUEST, HOST
-    struct flow flows[2]; // GUEST: what the guest sends; HOST: what the host sends
+    struct splice_side sides[2]; // GUEST, HOST
+    struct splice_flow flows[2]; // GUEST: what the guest sends; HOST: what the host sends
     void (*on_done)(void *ctx);
     void *ctx;
 
     // While something must end that does not end by itself.
     int timer;
-    bool timed; // the timer is armed for give_up_us, or for a look at the send queue before
-    bool moved; // bytes moved in this run
+    bool timed;        // the timer is armed for give_up_us, or for a look at the send queue before
+    bool moved;        // bytes moved in this run
+    uint64_t moved_us; // when they last did
     uint64_t give_up_us; // when timed
     uint64_t poll_us;    // until the next look at a send queue
     uint32_t unsent;     // bytes in that queue at the last look
@@ -82,25 +55,6 @@ splice_reset_fd(int fd)
     close(fd);
 }
 
-static void
-pipe_close(struct flow *f)
-{
-    for (int i = 0; i < 2; i++)
-        if (f->pipe[i] >= 0)
-            close(f->pipe[i]);
-}
-
-// An unprivileged user has 64 MiB of pipes in all (pipe(7)), so only a flow that needs a large pipe
-// asks for one, and takes what it gets.
-static void
-pipe_grow(struct flow *f)
-{
-    f->grown = true;
-    for (uint32_t size = PIPE_BYTES; size >= PIPE_BYTES_MIN; size /= 2)
-        if (fcntl(f->pipe[1], F_SETPIPE_SZ, (int)size) >= 0)
-            return;
-}
-
 // Takes the relay apart, up to the two sockets.
 static void
 dismantle(struct splice *s)
@@ -108,7 +62,7 @@ dismantle(struct splice *s)
     for (int i = 0; i < 2; i++) {
         if (s->sides[i].watched)
             loop_remove(s->loop, &s->sides[i].io);
-        pipe_close(&s->flows[i]);
+        splice_flow_fini(&s->flows[i]);
     }
     if (s->timer >= 0)
         loop_timer_free(s->loop, s->timer);
@@ -121,6 +75,12 @@ splice_free(struct splice *s)
     dismantle(s);
     for (int i = 0; i < 2; i++)
         splice_reset_fd(s->sides[i].io.fd);
+}
+
+uint64_t
+splice_moved_us(const struct splice *s)
+{
+    return s->moved_us;
 }
 
 bool
@@ -145,79 +105,10 @@ finish_by_reset(struct splice *s)
     s->on_done(s->ctx);
 }
 
-// Nothing can be written to the side any more; what can still be read is there already.
-static void
-side_break(struct side *side)
-{
-    side->broken = true;
-    side->readable = true;
-}
-
-// From source to pipe, at most len bytes. Bytes moved, 0 when there is nothing to do now.
-static size_t
-flow_read(struct flow *f, struct side *source, size_t len)
-{
-    if (f->ended || f->full || !source->readable)
-        return 0;
-
-    ssize_t n =
-        splice(source->io.fd, NULL, f->pipe[1], NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-    if (n > 0) {
-        f->in_pipe += (uint32_t)n;
-        if (n >= (ssize_t)PIPE_GROW_BYTES && !f->grown)
-            pipe_grow(f);
-        return (size_t)n;
-    }
-    if (n == 0) {
-        f->ended = true;
-        return 0;
-    }
-    if (errno == EINTR)
-        return 0; // the edge is still ours: readable stays set
-    if (errno == EAGAIN && f->in_pipe > 0) {
-        f->full = true; // or the source is empty; told apart once the pipe is
-        return 0;
-    }
-    if (errno == EAGAIN) {
-        source->readable = false;
-        // A broken side whose peer left more to read would have given it.
-        f->ended = source->broken;
-        return 0;
-    }
-    side_break(source);
-    f->ended = true;
-    return 0;
-}
-
-// From pipe to sink.
-static size_t
-flow_write(struct flow *f, struct side *sink)
-{
-    if (f->in_pipe == 0 || !sink->writable || sink->broken)
-        return 0;
-
-    ssize_t n =
-        splice(f->pipe[0], NULL, sink->io.fd, NULL, f->in_pipe, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-    if (n > 0) {
-        assert((size_t)n <= f->in_pipe);
-        f->in_pipe -= (uint32_t)n;
-        f->full = false;
-        return (size_t)n;
-    }
-    if (n < 0 && errno == EINTR)
-        return 0;
-    if (n == 0 || errno == EAGAIN) {
-        sink->writable = false; // the pipe is not empty, so it is the sink that is full
-        return 0;
-    }
-    side_break(sink);
-    return 0;
-}
-
 // Asks for the events that hold now once more, so that a flow which stopped with work left goes on
 // in the next turn, behind everybody else who is ready.
 static void
-rearm(struct side *side)
+rearm(struct splice_side *side)
 {
     loop_modify(side->owner->loop, &side->io, EVENTS);
 }
@@ -225,13 +116,12 @@ rearm(struct side *side)
 static void
 flow_run(struct splice *s, int from)
 {
-    struct flow *f = &s->flows[from];
-    struct side *source = &s->sides[from], *sink = &s->sides[!from];
+    struct splice_flow *f = &s->flows[from];
+    struct splice_side *source = &s->sides[from], *sink = &s->sides[!from];
 
     size_t moved = 0;
     while (!f->done && !sink->broken) {
-        size_t n = moved < TURN_BYTES ? flow_read(f, source, TURN_BYTES) : 0;
-        n += flow_write(f, sink);
+        size_t n = splice_flow_step(f, source, sink, moved);
         if (n == 0)
             break;
         moved += n;
@@ -244,13 +134,13 @@ flow_run(struct splice *s, int from)
         f->done = true;
         return;
     }
-    if (f->in_pipe > 0) {
+    if (f->in_pipe > 0 || f->kept) {
         if (sink->writable)
             rearm(sink);
         return;
     }
     if (!f->ended) {
-        if (source->readable)
+        if (source->readable && (f->pipe[0] >= 0 || sink->writable))
             rearm(source);
         return;
     }
@@ -262,7 +152,7 @@ flow_run(struct splice *s, int from)
 // Bytes that the peer of a TCP side has not acknowledged; a reset would drop them. On a Unix socket
 // they stand in the peer's own queue already.
 static uint32_t
-side_unsent(const struct side *side)
+side_unsent(const struct splice_side *side)
 {
     int n = 0;
     if (!side->tcp || side->broken || ioctl(side->io.fd, SIOCOUTQ, &n) < 0 || n < 0)
@@ -299,8 +189,8 @@ poll_unsent(struct splice *s, uint32_t unsent)
 static void
 settle(struct splice *s)
 {
-    const struct flow *flows = s->flows;
-    const struct side *sides = s->sides;
+    const struct splice_flow *flows = s->flows;
+    const struct splice_side *sides = s->sides;
 
     if (!sides[GUEST].broken && !sides[HOST].broken) {
         if (flows[GUEST].done && flows[HOST].done)
@@ -331,6 +221,8 @@ run(struct splice *s)
     flow_run(s, HOST);
     if (s->sides[GUEST].broken)
         flow_run(s, GUEST); // the line above may have found out
+    if (s->moved)
+        s->moved_us = loop_now_us(s->loop);
     settle(s);
 }
 
@@ -346,7 +238,9 @@ on_timer(void *ctx)
 static void
 on_event(void *ctx, unsigned events)
 {
-    struct side *side = ctx;
+    struct splice_side *side = ctx;
+    if (events & (LOOP_RDHUP | LOOP_HANGUP | LOOP_URGENT))
+        side->reads_end_early = true;
     if (events & (LOOP_READ | LOOP_RDHUP | LOOP_HANGUP))
         side->readable = true;
     if (events & (LOOP_WRITE | LOOP_HANGUP))
@@ -359,15 +253,15 @@ on_event(void *ctx, unsigned events)
         getsockopt(side->io.fd, SOL_SOCKET, SO_ERROR, &error, &len);
         side->hangup = true;
         if (error)
-            side_break(side);
+            splice_side_break(side);
     }
     run(side->owner);
 }
 
 static void
-side_init(struct side *side, struct splice *owner, int fd)
+side_init(struct splice_side *side, struct splice *owner, int fd)
 {
-    *side = (struct side){.io = {fd, on_event, side}, .owner = owner};
+    *side = (struct splice_side){.io = {fd, on_event, side}, .owner = owner};
 
     int protocol = 0;
     socklen_t len = sizeof protocol;
@@ -390,6 +284,7 @@ splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *c
         .loop = loop,
         .flows = {{.pipe = {-1, -1}}, {.pipe = {-1, -1}}},
         .on_done = on_done,
+        .moved_us = loop_now_us(loop),
         .ctx = ctx,
         .timer = loop_timer_new(loop, on_timer, s),
     };
@@ -397,8 +292,6 @@ splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *c
     side_init(&s->sides[HOST], s, host_fd);
 
     bool ok = s->timer >= 0;
-    for (int i = 0; i < 2 && ok; i++)
-        ok = pipe2(s->flows[i].pipe, O_CLOEXEC | O_NONBLOCK) == 0;
     for (int i = 0; i < 2 && ok; i++)
         ok = s->sides[i].watched = loop_add(loop, &s->sides[i].io, EVENTS) == 0;
     if (!ok) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Joins two stream sockets inside the kernel: splice(2) through a pipe each way, no copy in user
-// space. Ends map exactly: EOF to SHUT_WR each way, half-close included; an error on one side
-// resets the other (SO_LINGER 0 on TCP) after the bytes already read. Back-pressure is the pipes'.
+// Joins two stream sockets. Bulk stays inside the kernel: splice(2) through a pipe each way, made
+// when the first bulk comes; few bytes are copied. Ends map exactly: EOF to SHUT_WR each way,
+// half-close included; an error on one side resets the other (SO_LINGER 0 on TCP) after the bytes
+// already read. Back-pressure is the pipes', or that of 16 KiB kept where bytes are copied.
 // splice(2) has no MSG_NOSIGNAL: the process must ignore SIGPIPE.
 #pragma once
 
@@ -17,6 +18,8 @@ struct splice *
 splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx);
 // The guest's last byte is with the host's side, or nobody will take it any more.
 bool splice_guest_has_finished(const struct splice *s);
+// When bytes were last moved, or the relay began.
+uint64_t splice_moved_us(const struct splice *s);
 // Resets and closes both sides now; no on_done.
 void splice_free(struct splice *s);
 // Closes a TCP socket so that its peer sees RST.

@@ -4,6 +4,7 @@
 #include "cli/options.h"
 
 #include "base/log.h"
+#include "config/domain_xml.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -12,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HELP_COLUMN 28
+#define HELP_COLUMN    28
+#define SOCKET_DIR_MAX (DEVICE_UNIX_PATH_MAX - strlen("/.sock") - DOMAIN_XML_UUID_LEN)
 
 struct cli_option {
     const char *spelling;   // as shown, with its dashes; matched with one or two
@@ -28,6 +30,12 @@ static int
 set_channel(struct settings *s, const char *value, struct error *err)
 {
     return guest_config_add_channel(&s->guest, value, err);
+}
+
+static int
+set_inward(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_add_inward(&s->guest, value, err);
 }
 
 static int
@@ -53,6 +61,7 @@ set_nic(struct settings *s, const char *value, struct error *err)
 static int
 set_name(struct settings *s, const char *value, struct error *err)
 {
+    s->has_name = true;
     return guest_config_set_name(&s->guest, value, err);
 }
 
@@ -129,6 +138,68 @@ set_mode(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_connect(struct settings *s, const char *value, struct error *err)
+{
+    s->uri = value;
+    return 0;
+}
+
+static int
+set_inactive(struct settings *s, const char *value, struct error *err)
+{
+    s->inactive = true;
+    return 0;
+}
+
+static int
+set_remove(struct settings *s, const char *value, struct error *err)
+{
+    s->remove = true;
+    return 0;
+}
+
+static int
+set_xml(struct settings *s, const char *value, struct error *err)
+{
+    s->xml = value;
+    return 0;
+}
+
+static int
+set_reverse(struct settings *s, const char *value, struct error *err)
+{
+    s->reverse = true;
+    return 0;
+}
+
+// The name of a socket in it is a UUID, and a path has at most 107 bytes.
+static int
+set_socket_dir(struct settings *s, const char *value, struct error *err)
+{
+    if (value[0] != '/' || strlen(value) > SOCKET_DIR_MAX)
+        return error_set(err, 0,
+                         "--socket-dir: '%.120s': not an absolute path of at most %zu bytes "
+                         "(accepted: as in /run/vmchannel)",
+                         value, SOCKET_DIR_MAX);
+    s->socket_dir = value;
+    return 0;
+}
+
+static int
+set_vmi(struct settings *s, const char *value, struct error *err)
+{
+    s->vmi = value;
+    return 0;
+}
+
+static int
+set_domain(struct settings *s, const char *value, struct error *err)
+{
+    s->domain = value;
+    return 0;
+}
+
+static int
 set_dry_run(struct settings *s, const char *value, struct error *err)
 {
     s->dry_run = true;
@@ -153,6 +224,7 @@ set_quiet(struct settings *s, const char *value, struct error *err)
 
 enum { // those that are found among QEMU's own
     OPTION_VMCHANNEL,
+    OPTION_VMCHANNEL_IN,
     OPTION_CHARDEV,
 };
 
@@ -162,6 +234,11 @@ static const struct cli_option options[] = {
                           "600:unix:/some/path (repeatable); PORT may be a range, with\n"
                           "%p in DEVICE, as in 1000-1999:unix:/run/%p.sock",
                           EVERY_COMMAND, set_channel},
+    [OPTION_VMCHANNEL_IN] = {"-vmchannel-in", NULL, "PORT:DEVICE",
+                             "connect each client of DEVICE, which listens, to the guest's\n"
+                             "PORT, as in 22:unix:/run/vm1.ssh (repeatable); with * for PORT\n"
+                             "each client first names it: CONNECT 22",
+                             EVERY_COMMAND, set_inward},
     [OPTION_CHARDEV] = {"-chardev", NULL, "BACKEND,id=ID[,OPTION...]",
                         "declare the device of PORT:chardev:ID, as QEMU's -chardev\n"
                         "does (repeatable)",
@@ -186,6 +263,20 @@ static const struct cli_option options[] = {
      "/dev/net/tun cannot be opened",
      COMMAND_RUN, set_link},
     {"--link", NULL, "LINK", "stream (the default), dgram or vhost-user", COMMAND_QEMU, set_link},
+    {"--xml", NULL, "FILE", "XML of a libvirt domain that says name, link and channels",
+     COMMAND_SERVE, set_xml},
+    {"--reverse", NULL, NULL, "from stock libvirt's XML back to the user's", COMMAND_XML,
+     set_reverse},
+    {"--vmi", NULL, "JSON", "the virtual machine instance, its annotations say the channels",
+     COMMAND_KUBEVIRT_HOOK, set_vmi},
+    {"--domain", NULL, "XML", "the domain that KubeVirt would define", COMMAND_KUBEVIRT_HOOK,
+     set_domain},
+    {"--socket-dir", NULL, "DIRECTORY", "where QEMU finds the link's socket (/run/vmchannel)",
+     COMMAND_XML, set_socket_dir},
+    {"--socket-dir", NULL, "DIRECTORY",
+     "where QEMU finds the link's socket\n"
+     "(/var/run/kubevirt-hooks/hook-sidecar-0)",
+     COMMAND_KUBEVIRT_HOOK, set_socket_dir},
     {"--nic", NULL, "MODEL", "NIC of the guest (virtio-net-pci); --nic help lists them",
      COMMAND_QEMU, set_nic},
     {"--name", NULL, "NAME", "name of the guest, for logs and host services (guest)", EVERY_COMMAND,
@@ -213,6 +304,13 @@ static const struct cli_option options[] = {
     {"--group", NULL, "GROUP", "group of Unix sockets that are made", EVERY_COMMAND, set_group},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
+    {"--connect", "c", "URI",
+     "of libvirt, such as qemu:///system or qemu:///session;\n"
+     "without it virsh's default",
+     COMMAND_LIBVIRT | COMMAND_DUMPXML, set_connect},
+    {"--inactive", NULL, NULL, "what is defined, also while the domain runs", COMMAND_DUMPXML,
+     set_inactive},
+    {"--remove", NULL, NULL, "remove the hook instead", COMMAND_INSTALL_HOOK, set_remove},
     {"--verbose", "v", NULL, "log more (repeatable)", EVERY_COMMAND, set_verbose},
     {"--quiet", NULL, NULL, "log errors only", EVERY_COMMAND, set_quiet},
 };
@@ -356,7 +454,8 @@ settings_take_channels(struct settings *s, char **argv)
     char **from = argv, **kept = argv;
     int taken;
     while (*from) {
-        if ((taken = apply_if(s, &options[OPTION_VMCHANNEL], from)) > 0)
+        if ((taken = apply_if(s, &options[OPTION_VMCHANNEL], from)) > 0 ||
+            (taken = apply_if(s, &options[OPTION_VMCHANNEL_IN], from)) > 0)
             from += taken;
         else
             *kept++ = *from++;
@@ -383,6 +482,15 @@ settings_need_channel(struct settings *s, const struct command *command)
                   command->name);
     if (guest_config_finish(&s->guest, &err) < 0)
         die_usage("%s", err.text);
+}
+
+void
+settings_check_link(const struct settings *s, enum link_kind kind)
+{
+    for (size_t i = 0; i < s->guest.channel_count; i++)
+        if (s->guest.channels[i].inward && !link_kind_is_frames(kind))
+            die_usage("-vmchannel-in: the host cannot begin on a link without frames (accepted: "
+                      "--link stream, message, tap, packet or vhost-user)");
 }
 
 void

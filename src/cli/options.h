@@ -6,6 +6,7 @@
 #include "broker/run_as.h"
 #include "cli/cli.h"
 #include "config/guest_config.h"
+#include "link/spec.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,8 +16,16 @@ struct settings {
     struct guest_config guest; // -vmchannel, -chardev, --name, --net, --mtu, --max-connections, ...
     const char *link;          // --link as written; NULL when not given
     const char *nic;           // --nic as written; NULL when not given
+    const char *xml;           // --xml: the file of serve's domain; NULL when not given
+    const char *socket_dir;    // --socket-dir; NULL when not given
+    const char *vmi, *domain;  // the documents of kubevirt-hook; NULL when not given
+    bool has_name;             // --name was given
+    bool reverse;              // xml --reverse
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
+    bool remove;        // install-hook --remove
+    const char *uri;    // --connect; NULL when not given
+    bool inactive;      // dumpxml --inactive
     struct run_as user; // --user; name "" when not given
 };
 
@@ -25,11 +34,13 @@ void settings_fini(struct settings *s);
 // Reads the options in front of argv, up to "--" (which is passed over) or the first word that is
 // none; gives the rest. Exits on a usage error, and after --help.
 char **settings_parse(struct settings *s, const struct command *command, char **argv);
-// Takes out of argv every -vmchannel, wherever it stands, and every -chardev that one of them
-// refers to; other words keep their order. Exits on a usage error.
+// Takes out of argv every -vmchannel and -vmchannel-in, wherever it stands, and every -chardev
+// that one of them refers to; other words keep their order. Exits on a usage error.
 void settings_take_channels(struct settings *s, char **argv);
 // After the last option: exits (usage) when no channel was given, or one has no device.
 void settings_need_channel(struct settings *s, const struct command *command);
+// Exits (usage) when a channel cannot be had over that kind of link.
+void settings_check_link(const struct settings *s, enum link_kind kind);
 // Sets the log level: `quiet_level` plus one for each --verbose; errors alone with --quiet.
 void settings_apply_verbosity(const struct settings *s, int quiet_level);
 

@@ -294,6 +294,8 @@ run_main(const struct command *self, char **argv)
     settings_init(&s);
     char **command = settings_parse(&s, self, argv);
     enum run_link link = parse_link(s.link);
+    if (link == RUN_LINK_NETNS)
+        settings_check_link(&s, LINK_NETNS);
     settings_need_channel(&s, self);
     if (!*command)
         die_usage("run: no command given (accepted: options, then a program and its arguments)");

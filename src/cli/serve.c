@@ -4,8 +4,11 @@
 #include "base/log.h"
 #include "broker/broker.h"
 #include "cli/cli.h"
+#include "cli/document.h"
+#include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/signals.h"
+#include "config/domain_xml.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,9 +29,14 @@ addr_text(uint32_t addr, char out[INET_ADDRSTRLEN])
 static void
 print_channel(const struct channel_spec *c)
 {
-    char what[4096];
+    char what[4096], port[8] = "*";
     device_describe(&c->device, what, sizeof(what));
-    printf("channel:  %u is %s (%s)\n", c->port, c->text, what);
+    if (c->port != 0)
+        snprintf(port, sizeof(port), "%u", c->port);
+    if (c->inward)
+        printf("inward:   %s is %s (each client is connected to the guest)\n", port, c->text);
+    else
+        printf("channel:  %s is %s (%s)\n", port, c->text, what);
 }
 
 static void
@@ -57,13 +65,56 @@ serve(const struct broker_config *config)
         die_errno(-stop_fd, "signalfd");
     signal(SIGPIPE, SIG_IGN);
 
+    int notify_fd = notify_open(); // as who we are
     struct broker *b = broker_start(config, &err);
     if (!b)
         die(&err);
     log_info("%s: ready", config->guest->name);
+    notify_ready(notify_fd);
     int rc = broker_run(b, stop_fd);
     broker_free(b);
     return rc < 0 ? EXIT_FAILED : EXIT_SUCCESS;
+}
+
+// A name that does not do for us is its UUID.
+static int
+name_guest(struct guest_config *g, const struct domain_info *domain, struct error *err)
+{
+    int rc = guest_config_set_name(g, domain->name, err);
+    return rc < 0 && domain->uuid[0] != '\0' ? guest_config_set_name(g, domain->uuid, err) : rc;
+}
+
+// What the options did not say of name and link, and the channels.
+static void
+apply_domain(struct settings *s, struct link_spec *link)
+{
+    struct domain_info domain;
+    struct buffer xml = {0};
+    struct error err;
+    int rc = document_read(s->xml, &xml, &err);
+    if (rc < 0)
+        die(&err);
+    rc = domain_xml_read(xml.data, xml.len, s->xml, &domain, &err);
+    for (size_t i = 0; i < domain.channel_count && rc == 0; i++)
+        rc = guest_config_add_channel(&s->guest, domain.channels[i].text, &err);
+    if (rc == 0 && !s->has_name)
+        rc = name_guest(&s->guest, &domain, &err);
+    if (rc == 0 && !s->link && !domain.socket)
+        rc = error_set(&err, 0,
+                       "%s: not translated, so it has no link (accepted: what vmchannel "
+                       "xml makes of it, or --link LINK)",
+                       s->xml);
+    if (rc == 0 && !s->link && strlen(domain.socket) >= sizeof(link->path))
+        rc = error_set(&err, 0, "%s: the interface's socket has a path of over %zu bytes", s->xml,
+                       sizeof(link->path) - 1);
+    if (rc < 0)
+        die(&err);
+    if (!s->link) {
+        *link = (struct link_spec){.kind = LINK_VHOST_USER, .fd = -1, .server = true};
+        strcpy(link->path, domain.socket);
+    }
+    domain_info_fini(&domain);
+    buffer_fini(&xml);
 }
 
 static int
@@ -77,11 +128,15 @@ serve_main(const struct command *self, char **argv)
     char **rest = settings_parse(&s, self, argv);
     if (*rest)
         die_usage("serve: unexpected word '%s' (accepted: options)", *rest);
-    if (!s.link)
-        die_usage("serve: no link given (accepted: --link LINK, as in --link stream,path=PATH)");
-    if (link_spec_parse(s.link, &config.link, &err) < 0)
+    if (!s.link && !s.xml)
+        die_usage("serve: no link given (accepted: --link LINK, as in --link stream,path=PATH, or "
+                  "--xml FILE)");
+    if (s.link && link_spec_parse(s.link, &config.link, &err) < 0)
         die_usage("%s", err.text);
+    if (s.xml)
+        apply_domain(&s, &config.link);
     settings_need_channel(&s, self);
+    settings_check_link(&s, config.link.kind);
     // Before anything of ours can have that number.
     if (config.link.fd >= 0 && fcntl(config.link.fd, F_SETFD, FD_CLOEXEC) < 0)
         die_errno(errno, s.link);
@@ -105,7 +160,7 @@ serve_main(const struct command *self, char **argv)
 const struct command command_serve = {
     .id = COMMAND_SERVE,
     .name = "serve",
-    .synopsis = "--link LINK -vmchannel PORT:DEVICE... [OPTION...]",
+    .synopsis = "--link LINK|--xml FILE [-vmchannel PORT:DEVICE]... [OPTION...]",
     .summary = "serve a guest that somebody else runs, in the foreground",
     .text =
         "Serves the channels of one guest over LINK, in the foreground, until SIGTERM, SIGINT or\n"

@@ -11,7 +11,10 @@
 #define CHARDEV_WORD "chardev:"
 #define EXPANDED_MAX 4096 // of the text of a device with its ports put in
 #define RANGE_FORM   "accepted: FIRST-LAST:DEVICE, as in 1000-1999:unix:/run/%%p.sock"
-#define CHARDEV_USE  "accepted: -chardev BACKEND,id=ID and -vmchannel PORT:chardev:ID"
+#define INWARD_FORM                                                                                \
+    "accepted: PORT:unix:PATH, PORT:tcp:[HOST]:PORT, or *:unix:PATH for clients that name the "    \
+    "port"
+#define CHARDEV_USE "accepted: -chardev BACKEND,id=ID and -vmchannel PORT:chardev:ID"
 
 // What stands before the first colon of -vmchannel, and what behind it.
 struct ports {
@@ -123,9 +126,10 @@ parse_channel(const char *text, struct channel_spec *out, struct error *err)
 {
     size_t len = strcspn(text, ":");
     const char *id = text[len] == ':' ? chardev_of(text + len + 1) : NULL;
-    if (!id || !channel_port_parse(text, len, &out->port))
+    uint16_t port;
+    if (!id || !channel_port_parse(text, len, &port))
         return channel_spec_parse(text, out, err);
-    memset(&out->device, 0, sizeof(out->device));
+    *out = (struct channel_spec){.port = port};
     if (!chardev_id_is_valid(id))
         return error_set(err, 0, "channel %u: chardev '%.64s': not an id (" CHARDEV_USE ")",
                          out->port, id);
@@ -153,9 +157,24 @@ check_ports(const struct guest_config *c, const struct channel_spec *added, size
 {
     for (size_t i = 0; i < c->channel_count; i++)
         for (size_t j = 0; j < count; j++)
-            if (c->channels[i].port == added[j].port)
+            if (c->channels[i].port == added[j].port && c->channels[i].inward == added[j].inward)
                 return error_set(err, 0, "channel %u: port given twice ('%.150s' and '%.150s')",
                                  added[j].port, c->channels[i].text, added[j].text);
+    return 0;
+}
+
+// Room for `count` more at the end of the array.
+static int
+grow(struct guest_config *c, const char *text, size_t count, struct error *err)
+{
+    if (count > GUEST_CHANNELS_MAX - c->channel_count)
+        return error_set(err, 0, "'%.64s': %zu channels more than %zu, at most %d are accepted",
+                         text, count, c->channel_count, GUEST_CHANNELS_MAX);
+    struct channel_spec *grown =
+        realloc(c->channels, (c->channel_count + count) * sizeof(*c->channels));
+    if (!grown)
+        return error_set(err, ENOMEM, "'%.64s'", text);
+    c->channels = grown;
     return 0;
 }
 
@@ -170,22 +189,70 @@ guest_config_add_channel(struct guest_config *c, const char *text, struct error 
             return rc;
         count = (size_t)range.last - range.first + 1;
     }
-    if (count > GUEST_CHANNELS_MAX - c->channel_count)
-        return error_set(err, 0, "'%.64s': %zu channels more than %zu, at most %d are accepted",
-                         text, count, c->channel_count, GUEST_CHANNELS_MAX);
-    struct channel_spec *grown =
-        realloc(c->channels, (c->channel_count + count) * sizeof(*c->channels));
-    if (!grown)
-        return error_set(err, ENOMEM, "'%.64s'", text);
-    c->channels = grown;
-
+    int rc = grow(c, text, count, err);
+    if (rc < 0)
+        return rc;
     struct channel_spec *added = &c->channels[c->channel_count];
-    int rc =
-        range.device ? parse_range_channels(&range, added, err) : parse_channel(text, added, err);
+    rc = range.device ? parse_range_channels(&range, added, err) : parse_channel(text, added, err);
     if (rc == 0)
         rc = check_ports(c, added, count, err);
     if (rc == 0)
         c->channel_count += count;
+    return rc;
+}
+
+// The device of an inward channel listens, whether or not that is said.
+static int
+parse_inward_device(const char *text, struct device *out, struct error *err)
+{
+    char with_server[EXPANDED_MAX];
+    int rc = device_parse(text, out, err);
+    if (rc == 0 && out->server)
+        return 0;
+    if (rc == 0 && out->kind != DEVICE_UNIX && out->kind != DEVICE_TCP &&
+        out->kind != DEVICE_TELNET)
+        return error_set(err, 0, "%s: a device that nobody can connect to (" INWARD_FORM ")",
+                         device_kind_name(out->kind));
+    if (text[0] == '\0' || strstr(text, ",server"))
+        return rc < 0 ? rc
+                      : error_set(err, 0,
+                                  "the host begins, so that the device has to listen "
+                                  "(accepted: server=on)");
+    snprintf(with_server, sizeof(with_server), "%s,server=on", text);
+    return device_parse(with_server, out, err);
+}
+
+int
+guest_config_add_inward(struct guest_config *c, const char *text, struct error *err)
+{
+    int rc = grow(c, text, 1, err);
+    if (rc < 0)
+        return rc;
+    struct channel_spec *out = &c->channels[c->channel_count];
+    size_t len = strcspn(text, ":");
+    memset(out, 0, sizeof(*out));
+    out->inward = true;
+    bool any = len == 1 && text[0] == '*';
+    if ((!any && !channel_port_parse(text, len, &out->port)) || text[len] == '\0')
+        return error_set(err, 0, "inward channel '%.64s': no port of the guest's (" INWARD_FORM ")",
+                         text);
+    rc = parse_inward_device(text + len + 1, &out->device, err);
+    const struct device *dev = &out->device;
+    if (rc == 0 && any && (dev->telnet || dev->websocket))
+        rc = error_set(err, 0, "%s: a port cannot be named in it (" INWARD_FORM ")",
+                       dev->telnet ? "telnet" : "websocket");
+    if (rc == 0 && dev->proxy)
+        rc = error_set(err, 0,
+                       "option 'proxy' tells a service its guest; here the host begins "
+                       "(accepted: no proxy=)");
+    if (rc < 0) {
+        error_prefix(err, "inward channel %.*s", (int)len, text);
+        return rc;
+    }
+    snprintf(out->text, sizeof(out->text), "%s", text + len + 1);
+    rc = check_ports(c, out, 1, err);
+    if (rc == 0)
+        c->channel_count++;
     return rc;
 }
 

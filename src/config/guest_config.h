@@ -36,6 +36,10 @@ void guest_config_fini(struct guest_config *c);
 // of the device being the port and %% a percent sign (nothing special in the first form). 0, or
 // -EINVAL with err (also for a port given twice), or -ENOMEM. On failure none was added.
 int guest_config_add_channel(struct guest_config *c, const char *text, struct error *err);
+// "PORT:DEVICE" or "*:DEVICE" of -vmchannel-in: a device that listens (server=on is understood),
+// whose clients are connected to the guest's PORT, or with * to the port that each names by
+// "CONNECT PORT\n". Fails likewise.
+int guest_config_add_inward(struct guest_config *c, const char *text, struct error *err);
 // "BACKEND,id=ID,...", before or after the channel that is "PORT:chardev:ID". Fails likewise.
 int guest_config_add_chardev(struct guest_config *c, const char *text, struct error *err);
 // Whether a channel is "chardev:ID".

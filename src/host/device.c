@@ -210,3 +210,12 @@ channel_spec_parse(const char *text, struct channel_spec *out, struct error *err
     snprintf(out->text, sizeof(out->text), "%s", device);
     return 0;
 }
+
+uint32_t
+channel_specs_inward(const struct channel_spec *specs, size_t count)
+{
+    uint32_t inward = 0;
+    for (size_t i = 0; i < count; i++)
+        inward += specs[i].inward;
+    return inward;
+}

@@ -55,6 +55,9 @@ struct device {
     bool signal;          // stdio: Ctrl-C on our terminal still raises SIGINT (default on)
     uint32_t reconnect_s; // client: retry every S seconds instead of refusing; 0: refuse
     uint32_t max;         // max=: connections at once; 0: no limit of its own; 1 when exclusive
+    uint32_t conn_rate;   // conn-rate=: connections opened per second; 0: as many as come
+    uint32_t idle_s;      // idle=: reset a connection that moved no byte for so long; 0: never
+    bool proxy;           // proxy=v2: a PROXY header leads the stream
     char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given
     char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends goes there, too
     bool logappend;
@@ -66,7 +69,8 @@ struct chardev_spec { // -chardev BACKEND,id=ID,...
 };
 
 struct channel_spec {
-    uint16_t port; // 1..65535
+    uint16_t port; // 1..65535; inward: the guest's, or 0: the one that each host client names
+    bool inward;   // -vmchannel-in: clients of the device are connected to the guest
     struct device device;
     char text[256]; // the device as it was written, for log lines (cut if longer)
 };
@@ -91,5 +95,7 @@ bool chardev_find_id(const char *text, char id[CHARDEV_ID_MAX + 1]);
 bool chardev_id_is_valid(const char *id);
 // Decimal digits alone, 1 to 65535.
 bool channel_port_parse(const char *text, size_t len, uint16_t *out);
+// How many are inward.
+uint32_t channel_specs_inward(const struct channel_spec *specs, size_t count);
 // "PORT:DEVICE"; ranges "FIRST-LAST:DEVICE" with %p are config/guest_config's to expand.
 int channel_spec_parse(const char *text, struct channel_spec *out, struct error *err);

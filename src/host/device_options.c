@@ -11,6 +11,8 @@
 
 #define RECONNECT_MAX_S (7 * 24 * 3600)
 #define CONNS_MAX       65536
+#define CONN_RATE_MAX   1000000
+#define IDLE_MAX_S      (7 * 24 * 3600)
 
 static int
 set_path(struct device *dev, const struct option *opt, struct error *err)
@@ -152,6 +154,18 @@ set_max(struct device *dev, const struct option *opt, struct error *err)
 }
 
 static int
+set_conn_rate(struct device *dev, const struct option *opt, struct error *err)
+{
+    return option_uint(opt, 1, CONN_RATE_MAX, &dev->conn_rate, err);
+}
+
+static int
+set_idle(struct device *dev, const struct option *opt, struct error *err)
+{
+    return option_uint(opt, 1, IDLE_MAX_S, &dev->idle_s, err);
+}
+
+static int
 set_name(struct device *dev, const struct option *opt, struct error *err)
 {
     if (opt->bare || opt->value[0] == '\0')
@@ -164,6 +178,15 @@ set_name(struct device *dev, const struct option *opt, struct error *err)
         if ((unsigned char)opt->value[i] < 0x20 || opt->value[i] == 0x7f)
             return error_set(err, 0, "option name: control characters are not accepted");
     memcpy(dev->name, opt->value, len + 1);
+    return 0;
+}
+
+static int
+set_proxy(struct device *dev, const struct option *opt, struct error *err)
+{
+    dev->proxy = !opt->bare && strcmp(opt->value, "v2") == 0;
+    if (!dev->proxy)
+        return error_set(err, 0, "option proxy: '%.64s': unknown (accepted: proxy=v2)", opt->value);
     return 0;
 }
 
@@ -184,6 +207,7 @@ set_ipv6(struct device *dev, const struct option *opt, struct error *err)
 #define INET    (TCP | K(UDP))
 #define STREAM  (TCP | K(UNIX))
 #define RETRIED (STREAM | K(VSOCK))
+#define PROXIED (K(UNIX) | K(TCP) | K(VSOCK) | K(CMD))
 #define PATHS   (K(UNIX) | K(FILE) | K(PIPE) | K(TTY) | K(PTY))
 #define ANY     (~0u)
 
@@ -216,6 +240,9 @@ static const struct device_option table[] = {
     {"signal", "signal=on|off", {K(STDIO), K(STDIO)}, set_signal},
     {"mux", NULL, {ANY, ANY}, set_mux},
     {"max", "max=N", {ANY, ANY}, set_max},
+    {"conn-rate", "conn-rate=N", {ANY, ANY}, set_conn_rate},
+    {"idle", "idle=S", {ANY, ANY}, set_idle},
+    {"proxy", "proxy=v2", {PROXIED, PROXIED}, set_proxy},
     {"name", "name=NAME", {ANY, ANY}, set_name},
     {"logfile", "logfile=PATH", {ANY, ANY}, set_logfile},
     {"logappend", "logappend=on|off", {ANY, ANY}, set_logappend},
@@ -234,9 +261,6 @@ static const struct {
 } refused[] = {
     {"rate", NOT_YET "use max= to limit connections"},
     {"burst", NOT_YET "use max= to limit connections"},
-    {"conn-rate", NOT_YET "use max= to limit connections"},
-    {"idle", NOT_YET "let the service close what is idle"},
-    {"proxy", NOT_YET "a unix service sees its guest by getpeername: vmchannel/NAME/PORT/N"},
     {"to", "is refused, nobody would know which port was free; use one port instead"},
     {"fd", NOT_YET "use a path or an address instead"},
     {"id", "belongs to -chardev; use name=NAME instead"},
@@ -248,7 +272,7 @@ static const struct {
 #define REFUSED_SIZE (sizeof(refused) / sizeof(refused[0]))
 
 struct accepted {
-    char text[256];
+    char text[384];
 };
 
 // The options that go with a device, but for `left_out` (NULL: none of them).
@@ -323,6 +347,8 @@ check_places(const struct device *dev, enum device_form form, uint32_t seen, str
         return misplaced(dev, form, "ipv6", "is off, and so is ipv4: no address is left", err);
     if (dev->websocket && dev->telnet)
         return misplaced(dev, form, "telnet", "does not go with websocket", err);
+    if (dev->proxy && (dev->websocket || dev->telnet))
+        return misplaced(dev, form, "proxy", "goes with a plain stream alone", err);
     if (dev->websocket && !dev->server)
         return error_set(err, 0,
                          "%s: a websocket needs server=on: as in QEMU, there is no client "

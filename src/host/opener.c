@@ -43,6 +43,7 @@ struct channel {
 struct opener {
     struct loop *loop;
     char guest[64];
+    uint32_t channel_addr;
     struct opener_events events;
     void *ctx;
     struct channel *channels;
@@ -165,6 +166,36 @@ start_connecting(struct request *r, int fd, struct error *err)
     return 0;
 }
 
+static void
+end_fds_close(const struct end_fds *fds)
+{
+    for (size_t i = 0; i < fds->count; i++)
+        close(fds->fd[i]);
+}
+
+// What proxy=v2 puts in front of the guest's bytes. A fresh end has room for it.
+static int
+introduce(const struct request *r, const struct end_fds *fds, struct error *err)
+{
+    const struct channel *ch = r->channel;
+    char id[128];
+    if (!ch->spec->device.proxy)
+        return 0;
+    snprintf(id, sizeof(id), "vmchannel/%s/%u/%llu", ch->opener->guest, ch->spec->port,
+             (unsigned long long)r->number);
+    const struct proxy_header h = {.guest = r->guest,
+                                   .channel = {ch->opener->channel_addr, ch->spec->port},
+                                   .id = id,
+                                   .guest_name = ch->opener->guest,
+                                   .guest_uuid = "",
+                                   .channel_name = ch->spec->device.name};
+    int rc = proxy_send(&h, fds->fd[fds->count - 1]);
+    if (rc == 0)
+        return 0;
+    // A host client that has left already: the next one is as good.
+    return ch->spec->device.server ? -EAGAIN : error_set(err, -rc, "%s", ch->spec->text);
+}
+
 // Tries what is left of the ways to an end. err: why the way before failed with `why`, if one did.
 static enum outcome
 try_ways(struct request *r, int why, struct error *err)
@@ -176,6 +207,8 @@ try_ways(struct request *r, int why, struct error *err)
         r->number = ++ch->made;
         struct backend_try t = {.session = r->session, .way = r->way, .number = r->number};
         why = ch->backend->open(ch->state, &t, &fds, err);
+        if (why == 0 && (why = introduce(r, &fds, err)) < 0)
+            end_fds_close(&fds);
         if (why == 0) {
             answer_opened(r, &fds);
             return DONE;
@@ -281,7 +314,7 @@ on_connect(void *ctx, unsigned events)
     loop_remove(ch->opener->loop, &r->io);
     r->io.fd = -1;
     int rc = ch->backend->connected(ch->state, fds.fd[0], &t, &err);
-    if (rc == 0) {
+    if (rc == 0 && (rc = introduce(r, &fds, &err)) == 0) {
         disarm_timer(ch);
         answer_opened(r, &fds);
         pump(ch);
@@ -386,6 +419,7 @@ opener_new(const struct opener_config *config, struct error *err)
     o->loop = config->loop;
     o->events = config->events;
     o->ctx = config->ctx;
+    o->channel_addr = config->channel_addr;
     snprintf(o->guest, sizeof(o->guest), "%s", config->guest);
     for (size_t i = 0; i < config->channel_count; i++) {
         struct channel *ch = &o->channels[o->channel_count++];
@@ -422,17 +456,19 @@ opener_counts(const struct device *dev)
 }
 
 bool
-opener_open(struct opener *o, uint32_t session, uint16_t channel)
+opener_open(struct opener *o, uint32_t session, uint16_t channel, const struct proxy_peer *guest)
 {
     assert(channel < o->channel_count);
     if (opener_table_find(&o->table, session))
         return false;
     struct channel *ch = &o->channels[channel];
-    if (!opener_table_add(&o->table, session, ch, ch->lists)) {
+    struct request *r = opener_table_add(&o->table, session, ch, ch->lists);
+    if (!r) {
         note_failure(ch, ENOSPC, "too many host ends are being opened at once");
         o->events.on_refused(o->ctx, session, -ENOSPC);
         return true;
     }
+    r->guest = guest ? *guest : (struct proxy_peer){0};
     pump(ch);
     return true;
 }

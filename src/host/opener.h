@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/unix_listener.h"
 #include "host/device.h"
+#include "host/proxy.h"
 #include "loop/loop.h"
 
 #include <stddef.h>
@@ -33,6 +34,7 @@ struct opener_events {
 struct opener_config {
     struct loop *loop;
     const char *guest;                   // for log lines and identities, copied
+    uint32_t channel_addr;               // what guests connect to, host order: for proxy=v2
     const struct channel_spec *channels; // the caller's, outlive the opener
     size_t channel_count;
     const struct unix_access *access; // of the Unix sockets that we make; NULL: as made
@@ -53,7 +55,9 @@ bool opener_counts(const struct device *dev);
 
 // A host end for `channel` (an index, asserted). False, without an answer, when the session is
 // under way already, or open and counted.
-bool opener_open(struct opener *o, uint32_t session, uint16_t channel);
+// guest: who asks, for proxy=v2; NULL: not known.
+bool opener_open(struct opener *o, uint32_t session, uint16_t channel,
+                 const struct proxy_peer *guest);
 // Forgets a request. One that was answered meanwhile is closed as by opener_closed; harmless
 // otherwise.
 void opener_cancel(struct opener *o, uint32_t session);

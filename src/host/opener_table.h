@@ -3,6 +3,7 @@
 // arrival on one of three lists of their channel. What is done with them is host/opener's.
 #pragma once
 
+#include "host/proxy.h"
 #include "loop/loop.h"
 
 #include <stdbool.h>
@@ -24,6 +25,7 @@ struct request {
     uint32_t chain;      // next in the same hash bucket
     uint32_t way;        // of the back end's, tried now
     uint64_t number;     // of this try
+    struct proxy_peer guest; // whom it is for
     struct channel *channel;
     struct loop_io io; // while connecting
 };

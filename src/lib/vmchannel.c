@@ -39,7 +39,8 @@ static void
 hub_wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
 {
     struct vmc *v = ctx;
-    opener_open(v->opener, session, channel);
+    const struct proxy_peer guest = {peer->addr, peer->port};
+    opener_open(v->opener, session, channel, &guest);
 }
 
 static void
@@ -73,11 +74,14 @@ end_refused(void *ctx, uint32_t session, int why)
 static int
 start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
 {
+    // Each inward channel waits for its next client, always.
+    uint32_t inward = channel_specs_inward(config->channels, config->channel_count);
     struct opener_config oc = {.loop = v->loop,
                                .guest = config->guest,
+                               .channel_addr = config->channel_addr,
                                .channels = v->channels,
                                .channel_count = config->channel_count,
-                               .max_pending = config->max_conns,
+                               .max_pending = config->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = v};
     v->opener = opener_new(&oc, err);
@@ -123,7 +127,10 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
     for (size_t i = 0; i < config->channel_count; i++) {
         const struct channel_spec *spec = &v->channels[i];
         struct hub_channel ch = {.port = spec->port,
+                                 .inward = spec->inward,
                                  .max = spec->device.max,
+                                 .conn_rate = spec->device.conn_rate,
+                                 .idle_s = spec->device.idle_s,
                                  .accept_early = spec->device.server && !spec->device.wait,
                                  .device = &spec->device,
                                  .text = spec->text};

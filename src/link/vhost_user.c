@@ -15,7 +15,8 @@
 #define FEATURES                                                                                   \
     (VIRTIO_NET_CSUM | VIRTIO_NET_GUEST_CSUM | VIRTIO_NET_MTU | VIRTIO_NET_GUEST_TSO4 |            \
      VIRTIO_NET_HOST_TSO4 | VIRTIO_NET_MRG_RXBUF | VHOST_LOG_ALL | VIRTIO_ANY_LAYOUT |             \
-     VIRTIO_INDIRECT_DESC | VIRTIO_EVENT_IDX | VHOST_PROTOCOL_FEATURES | VIRTIO_VERSION_1)
+     VIRTIO_INDIRECT_DESC | VIRTIO_EVENT_IDX | VHOST_PROTOCOL_FEATURES | VIRTIO_VERSION_1 |        \
+     VIRTIO_RING_PACKED)
 
 #define PROTOCOL_FEATURES                                                                          \
     (VHOST_PROTOCOL_LOG_SHMFD | VHOST_PROTOCOL_RARP | VHOST_PROTOCOL_REPLY_ACK |                   \
@@ -50,6 +51,7 @@ on_set_features(struct vhost_user *v, struct vhost_message *m, struct vhost_repl
     for (int i = 0; i < VHOST_RINGS; i++) {
         v->rings[i].queue.event_idx = features & VIRTIO_EVENT_IDX;
         v->rings[i].queue.indirect = features & VIRTIO_INDIRECT_DESC;
+        v->rings[i].queue.packed = features & VIRTIO_RING_PACKED;
         if (!(features & VHOST_PROTOCOL_FEATURES))
             v->rings[i].enabled = true;
     }

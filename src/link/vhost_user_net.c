@@ -45,12 +45,12 @@ struct vhost_link {
 
     // A batch from the guest.
     struct frame frames[BATCH_FRAMES];
-    uint16_t heads[BATCH_FRAMES];
+    struct virtqueue_head heads[BATCH_FRAMES];
     struct iovec iov[BATCH_IOV];
     uint8_t linear[LINEAR_BYTES]; // frames in too many pieces
 
     // A frame to the guest: the buffers it goes to.
-    uint16_t to_heads[BUFFERS_PER_FRAME];
+    struct virtqueue_head to_heads[BUFFERS_PER_FRAME];
     uint32_t to_lens[BUFFERS_PER_FRAME];
     struct iovec to_iov[BATCH_IOV];
 };
@@ -298,16 +298,17 @@ take_buffers(struct vhost_link *l, size_t need, size_t *pieces)
 {
     struct virtqueue *q = &l->dev.rings[VHOST_RING_TO_GUEST].queue;
     uint16_t most = l->dev.features & VIRTIO_NET_MRG_RXBUF ? BUFFERS_PER_FRAME : 1;
-    uint16_t count = 0;
+    uint16_t count = 0, entries = 0;
     uint64_t have = 0;
     *pieces = 0;
     while (have < need && count < most && BATCH_IOV - *pieces >= VIRTQUEUE_CHAIN_MAX) {
         struct virtqueue_chain chain;
         if (!virtqueue_take(q, true, &chain, l->to_iov + *pieces)) {
-            virtqueue_untake(q, count);
+            virtqueue_untake(q, entries);
             return 0;
         }
         l->to_heads[count] = chain.head;
+        entries = (uint16_t)(entries + chain.head.entries);
         l->to_lens[count++] = chain.len < UINT32_MAX ? (uint32_t)chain.len : UINT32_MAX;
         have += chain.len;
         *pieces += (size_t)chain.iovcnt;

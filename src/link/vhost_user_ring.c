@@ -73,7 +73,7 @@ start_ring_if_complete(struct vhost_user *v, struct vhost_ring *ring, struct err
         ring->queue.desc)
         return 0;
     if (!ring->has_base)
-        ring->queue.next_avail = 0;
+        virtqueue_set_base_to_start(&ring->queue);
     ring->has_base = true;
     int rc = virtqueue_start(&ring->queue, &ring->addr, err);
     if (rc < 0)
@@ -83,8 +83,9 @@ start_ring_if_complete(struct vhost_user *v, struct vhost_ring *ring, struct err
         virtqueue_stop(&ring->queue);
         return error_set(err, -rc, "cannot wait for kicks");
     }
-    log_debug("link vhost-user: ring %u runs, %u entries, from %u", index_of(v, ring),
-              ring->queue.size, ring->queue.next_avail);
+    log_debug("link vhost-user: %s ring %u runs, %u entries, from %u",
+              ring->queue.is_packed ? "packed" : "split", index_of(v, ring), ring->queue.size,
+              ring->queue.next_avail);
     return 0;
 }
 
@@ -109,9 +110,10 @@ vhost_ring_on_num(struct vhost_user *v, struct vhost_message *m, struct vhost_re
     uint32_t size = vhost_get_u32(m, 4);
     if (!ring)
         return -EINVAL;
-    if (size == 0 || size > VIRTQUEUE_SIZE_MAX || (size & (size - 1)) != 0)
-        return error_set(err, EINVAL, "ring of %u entries (accepted: powers of two up to %d)", size,
-                         VIRTQUEUE_SIZE_MAX);
+    bool any = ring->queue.packed; // virtio 1.2, 2.8.10.1
+    if (size == 0 || size > VIRTQUEUE_SIZE_MAX || (!any && (size & (size - 1)) != 0))
+        return error_set(err, EINVAL, "ring of %u entries (accepted: %s up to %d)", size,
+                         any ? "1" : "powers of two", VIRTQUEUE_SIZE_MAX);
     if (ring->queue.desc)
         return size == ring->queue.size ? 0 : error_set(err, EBUSY, "size of a running ring");
     ring->queue.size = size;
@@ -142,10 +144,9 @@ vhost_ring_on_base(struct vhost_user *v, struct vhost_message *m, struct vhost_r
     uint32_t base = vhost_get_u32(m, 4);
     if (!ring)
         return -EINVAL;
-    if (base > UINT16_MAX || ring->queue.desc)
+    if (ring->queue.desc || !virtqueue_set_base(&ring->queue, base))
         return error_set(err, EINVAL, "base %u of a %s ring", base,
                          ring->queue.desc ? "running" : "stopped");
-    ring->queue.next_avail = (uint16_t)base;
     ring->has_base = true;
     return 0;
 }
@@ -159,7 +160,7 @@ vhost_ring_on_get_base(struct vhost_user *v, struct vhost_message *m, struct vho
         return -EINVAL;
     stop_ring(v, ring);
     close_fd(&ring->kick_fd);
-    uint32_t state[2] = {vhost_get_u32(m, 0), ring->queue.next_avail};
+    uint32_t state[2] = {vhost_get_u32(m, 0), virtqueue_base(&ring->queue)};
     memcpy(r->payload, state, sizeof(state));
     r->size = sizeof(state);
     return 0;

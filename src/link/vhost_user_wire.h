@@ -51,6 +51,7 @@ enum vhost_request {
 #define VIRTIO_EVENT_IDX        BIT64(29)
 #define VHOST_PROTOCOL_FEATURES BIT64(30)
 #define VIRTIO_VERSION_1        BIT64(32)
+#define VIRTIO_RING_PACKED      BIT64(34)
 
 #define VHOST_PROTOCOL_LOG_SHMFD    BIT64(1)
 #define VHOST_PROTOCOL_RARP         BIT64(2)

@@ -73,6 +73,8 @@ to_epoll(unsigned events)
         e |= EPOLLOUT;
     if (events & LOOP_RDHUP)
         e |= EPOLLRDHUP;
+    if (events & LOOP_URGENT)
+        e |= EPOLLPRI;
     if (events & LOOP_EDGE)
         e |= EPOLLET;
     return e;
@@ -88,6 +90,8 @@ from_epoll(uint32_t e)
         events |= LOOP_WRITE;
     if (e & EPOLLRDHUP)
         events |= LOOP_RDHUP;
+    if (e & EPOLLPRI)
+        events |= LOOP_URGENT;
     if (e & (EPOLLHUP | EPOLLERR))
         events |= LOOP_HANGUP;
     return events;

@@ -11,9 +11,10 @@ struct loop;
 enum loop_events {
     LOOP_READ = 1, // readable, or end of file
     LOOP_WRITE = 2,
-    LOOP_HANGUP = 4, // both directions gone, or an error (always reported, never asked for)
-    LOOP_RDHUP = 8,  // the peer finished sending (must be asked for)
-    LOOP_EDGE = 16,  // edge-triggered (a mode, never reported)
+    LOOP_HANGUP = 4,  // both directions gone, or an error (always reported, never asked for)
+    LOOP_RDHUP = 8,   // the peer finished sending (must be asked for)
+    LOOP_URGENT = 32, // urgent data: reads end at its mark (must be asked for)
+    LOOP_EDGE = 16,   // edge-triggered (a mode, never reported)
 };
 
 // Embedded in its owner; fill fd, on_event and ctx, then loop_add. The loop keeps a pointer to it

@@ -21,6 +21,8 @@
 #define TCP_OPENING_US     90000000ull // no SYN for so long: Linux repeats it after 64 s at most
 #define TCP_TIME_WAIT_US   10000000ull // 2 MSL for one hop that keeps nothing longer than 5 s
 #define TCP_ORPHAN_US      60000000ull // FIN-WAIT-2 without a host end, as Linux's tcp_fin_timeout
+#define TCP_ACK_DELAY_US   1000ull     // for an answer to ride on; RFC 9293 3.8.6.3
+#define TCP_QUICK_ACKS     16          // sent at once after one that waited for no answer
 #define TCP_KEEPALIVE_US   7200000000ull // RFC 9293 3.8.4
 #define TCP_KEEPALIVE_STEP 75000000ull   // between unanswered probes
 #define TCP_KEEPALIVE_MAX  9             // unanswered probes
@@ -29,9 +31,16 @@
 #define TCP_RANGES_MAX     16            // out-of-order runs kept; SACKed runs remembered
 #define TCP_CHALLENGES     100           // challenge ACKs per second, RFC 5961 7
 #define TCP_GSO_MAX        (65535 - 40)  // payload of the largest IPv4/TCP packet
-#define PENDING_MAX        256           // payload runs of one turn
-#define NEIGHBOURS_MAX     8
-#define FRAME_IN_IOV_MAX   64 // a guest's frame in more pieces than this is dropped
+// What all bulk connections together may have on their way over a link of small frames: about what
+// a guest's transmit queue holds (1 000 frames, with its ACKs among them). Beyond that it drops.
+#define SHARED_BYTES     (1024u * 1024)
+#define SHARE_MIN_BYTES  (32u * 1024) // of each
+#define BULK_BYTES       (32u * 1024) // in an epoch: a bulk connection
+#define EPOCH_SHIFT      16           // an epoch is 65 536 us
+#define EPOCHS_KEPT      8            // a silence of so many is the end
+#define PENDING_MAX      256          // payload runs of one turn
+#define NEIGHBOURS_MAX   8
+#define FRAME_IN_IOV_MAX 64 // a guest's frame in more pieces than this is dropped
 
 enum tcp_state {
     TCP_FREE,    // not in use (zero: untouched table pages)
@@ -85,6 +94,7 @@ struct conn {
     bool in_ready;   // on the ready list
     bool in_touched; // on this turn's list of conns that received something
     bool ack_now;    // owes the guest an ACK
+    bool ack_later;  // owes one that may wait for an answer to ride on, until ack_due_us
     bool fin_queued; // stack_shutdown was called
     bool fin_seen;   // the guest's FIN is known, at fin_seq
     bool fin_taken;  // ... and in order: rcv_nxt is behind it
@@ -110,12 +120,16 @@ struct conn {
     struct ring recv;
     uint32_t irs, rcv_nxt;
     uint32_t rcv_adv;                    // right edge last advertised
+    uint32_t rcv_acked;                  // last ACK sent
     uint32_t fin_seq;                    // of the guest's FIN, when fin_seen
     uint32_t pending_bytes;              // accepted this turn, still in the caller's frames
     uint16_t pending_head, pending_tail; // index + 1 into stack.pending, 0: none
     uint8_t rcv_wscale;                  // our shift
     struct seq_ranges ooo;               // kept beyond rcv_nxt, in the ring
     uint32_t ooo_latest; // left edge of the run that changed last: first SACK block (RFC 2018 4)
+
+    // its part in the traffic, see share.c
+    uint32_t epoch, epoch_bytes;
 
     // loss recovery (RFC 5681, 6675, 6298)
     uint32_t cwnd, ssthresh; // bytes
@@ -137,6 +151,8 @@ struct conn {
     // timers
     uint64_t rtx_start_us; // when the retransmission timer was (re)started
     uint64_t heard_us;     // last segment from the guest
+    uint64_t ack_due_us;   // when ack_later; 0: the delay has not begun
+    uint8_t quick_acks;    // ACKs that will not wait
     uint8_t retries;       // unanswered retransmissions or probes in a row
     uint8_t probes;        // persist back-off exponent
 };
@@ -175,7 +191,7 @@ struct stack {
     struct wheel_entry *wheel_entries;
     struct wheel wheel;
     struct ring_pool send_pool, recv_pool;
-    bool trim_wanted; // rings were released since the last trim
+    bool trim_wanted; // rings were released since the last trim, at trim_due_us there is another
     uint64_t trim_due_us;
 
     // the turn
@@ -183,6 +199,10 @@ struct stack {
     struct conn_list touched; // received something
     struct pending_run pending[PENDING_MAX];
     uint16_t pending_used;
+
+    // who moves bulk, see share.c
+    uint32_t epoch;
+    uint32_t bulk_before, bulk_now; // connections, in the last epoch and in this one
 
     // bounded answers
     uint64_t challenge_second; // which second the count is of
@@ -263,6 +283,8 @@ void tcp_start_send_side(struct stack *s, struct conn *c); // ISN, our window sc
 // --- tcp_receive.c: guest -> host ----------------------------------------------------------------
 // bytes beyond rcv_nxt we can hold
 uint32_t tcp_recv_window(const struct stack *s, const struct conn *c);
+// the window to tell: of that the connection's share, but never less than told before
+uint32_t tcp_window_to_tell(struct stack *s, const struct conn *c);
 void stack_deliver_touched(struct stack *s);    // tcp_deliver for all that got something
 uint32_t tcp_told_window(const struct conn *c); // bytes beyond rcv_nxt the guest may send
 // the least gain worth telling
@@ -303,6 +325,11 @@ bool ranges_add(struct seq_ranges *r, uint32_t left, uint32_t right);
 void ranges_trim_below(struct seq_ranges *r, uint32_t seq); // forgets what lies before seq
 // covered in there
 uint32_t ranges_bytes(const struct seq_ranges *r, uint32_t left, uint32_t right);
+
+// --- share.c -------------------------------------------------------------------------------------
+void share_note(struct stack *s, struct conn *c, uint32_t bytes); // moved, either way
+// The most that a connection may have on its way, either way.
+uint32_t share_of(struct stack *s);
 
 // --- tcp_timer.c ---------------------------------------------------------------------------------
 // after anything that may change what is awaited

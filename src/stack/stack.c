@@ -11,7 +11,7 @@
 
 #define HEADERS_MAX   (ETHER_HEADER_LEN + IPV4_HEADER_LEN_MAX + TCP_HEADER_LEN_MAX)
 #define TRIM_EVERY_US 1000000
-#define TRIM_KEEP     8 // ring slots left populated
+#define TRIM_KEEP     8 // ring slots left populated, with their first pages
 
 // --- making --------------------------------------------------------------------------------------
 
@@ -245,12 +245,14 @@ stack_timers(struct stack *s, uint64_t now_us)
     uint32_t i;
     while ((i = wheel_pop(&s->wheel, now_us)) != WHEEL_NONE)
         tcp_timer_expired(s, &s->conns[i]);
+    trim_rings(s);
 }
 
 uint64_t
 stack_next_deadline(const struct stack *s)
 {
-    return wheel_next(&s->wheel);
+    uint64_t deadline = wheel_next(&s->wheel);
+    return s->trim_wanted && s->trim_due_us < deadline ? s->trim_due_us : deadline;
 }
 
 void

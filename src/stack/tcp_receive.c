@@ -14,6 +14,15 @@ tcp_recv_window(const struct stack *s, const struct conn *c)
 }
 
 uint32_t
+tcp_window_to_tell(struct stack *s, const struct conn *c)
+{
+    uint32_t room = tcp_recv_window(s, c), told = tcp_told_window(c);
+    uint32_t share = share_of(s);
+    uint32_t most = told > share ? told : share;
+    return room < most ? room : most;
+}
+
+uint32_t
 tcp_told_window(const struct conn *c)
 {
     return seq_lt(c->rcv_nxt, c->rcv_adv) ? c->rcv_adv - c->rcv_nxt : 0;
@@ -150,12 +159,15 @@ receive_in_order(struct stack *s, struct conn *c, const struct segment *seg, siz
     }
     if (!ring_acquire(&s->recv_pool, &c->recv)) {
         s->stats.dropped_no_ring++;
+        c->ack_now = true;
         return;
     }
     // The delivery above may have left less room than the caller saw.
     uint32_t window = tcp_recv_window(s, c);
-    if (len > window)
+    if (len > window) {
         len = window;
+        c->ack_now = true;
+    }
     place_in_ring(s, c, seg, at, c->recv.used, len);
     advance(s, c, len);
 }
@@ -199,16 +211,34 @@ note_fin(struct conn *c, uint32_t seq)
     c->fin_seq = seq;
 }
 
+// Whether the segment's ACK may wait for an answer, or for our FIN: all of it is new. What is out
+// of order, fills a gap, was here before or finds no room is answered at once (RFC 5681 4.2).
+static bool
+may_wait(const struct stack *s, struct conn *c, const struct segment *seg)
+{
+    if (seg->tcp.seq != c->rcv_nxt || c->ooo.count || seg->len > tcp_recv_window(s, c) ||
+        c->fin_seen || c->abort_after_send)
+        return false;
+    if (c->quick_acks == 0)
+        return true;
+    c->quick_acks--;
+    return false;
+}
+
 void
 tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
 {
-    uint32_t seq = seg->tcp.seq, len = seg->len;
+    // The SYN of a simultaneous open stands before the first byte.
+    uint32_t seq = seg->tcp.seq + (seg->tcp.flags & TCP_SYN ? 1 : 0), len = seg->len;
     size_t at = seg->payload_at;
     uint32_t right = c->rcv_nxt + tcp_recv_window(s, c);
     bool fin = seg->tcp.flags & TCP_FIN;
     if (len == 0 && !fin)
         return;
-    c->ack_now = true;
+    if (may_wait(s, c, seg))
+        c->ack_later = true;
+    else
+        c->ack_now = true;
     conn_ready(s, c);
 
     if (fin && seq_le(seq + len, right)) {
@@ -229,6 +259,7 @@ tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
     }
     if (len == 0 || c->abort_after_send || c->fin_taken)
         return;
+    share_note(s, c, len);
     if (seq == c->rcv_nxt)
         receive_in_order(s, c, seg, at, len);
     else
@@ -245,6 +276,7 @@ keep_pending(struct stack *s, struct conn *c, size_t skip)
     uint32_t rest = c->pending_bytes;
     if (!ring_acquire(&s->recv_pool, &c->recv)) {
         c->rcv_nxt -= rest;
+        c->ack_now = true;
         s->stats.bytes_in -= rest;
         s->stats.dropped_no_ring++;
     } else {
@@ -298,7 +330,7 @@ take_fin(struct stack *s, struct conn *c)
 {
     c->fin_taken = true;
     c->rcv_nxt++;
-    c->ack_now = true;
+    c->ack_now |= !c->ack_later;
     c->tell_readable = true;
     conn_ready(s, c);
     if (c->state == TCP_ESTABLISHED)
@@ -354,10 +386,12 @@ tcp_window_opened(struct stack *s, struct conn *c)
     if (c->state == TCP_DRAINING)
         conn_touch(s, c);
     // An update early enough that the guest need not stop, and no earlier than worth a segment.
-    uint32_t window = tcp_recv_window(s, c);
+    uint32_t window = tcp_window_to_tell(s, c);
     uint32_t told = tcp_told_window(c), step = tcp_window_step(s, c);
     uint32_t gain = window > told ? window - told : 0;
-    if (gain >= s->config.ring_bytes / 4 || (told < step && gain >= step)) {
+    uint32_t share = share_of(s);
+    uint32_t most = share < s->config.ring_bytes ? share : s->config.ring_bytes;
+    if (gain >= most / 4 || (told < step && gain >= step)) {
         c->ack_now = true;
         conn_ready(s, c);
     }

@@ -50,9 +50,9 @@ tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
 // 3.8.6.2.2: or a guest would send a byte at a time), and never retreats by more than the rounding
 // to our scale.
 static uint16_t
-window_field(const struct stack *s, struct conn *c)
+window_field(struct stack *s, struct conn *c)
 {
-    uint32_t room = tcp_recv_window(s, c), window = room;
+    uint32_t room = tcp_window_to_tell(s, c), window = room;
     uint32_t told = tcp_told_window(c);
     if (told < room && room - told < tcp_window_step(s, c))
         window = told;
@@ -98,7 +98,9 @@ send_at(struct stack *s, struct conn *c, uint32_t seq, uint32_t len, uint8_t fla
     fill_sack(c, &h);
     if (!output_segment(s, c, &h, len ? seq - c->snd_base : 0, len))
         return false;
-    c->ack_now = false;
+    c->ack_now = c->ack_later = false;
+    c->ack_due_us = 0;
+    c->rcv_acked = c->rcv_nxt;
     return true;
 }
 
@@ -132,6 +134,7 @@ tcp_send_syn(struct stack *s, struct conn *c)
     if (!output_segment(s, c, &h, 0, 0))
         return false;
     c->rcv_adv = c->rcv_nxt + window;
+    c->rcv_acked = c->rcv_nxt;
     c->ack_now = false;
     return true;
 }
@@ -230,12 +233,13 @@ resend_lost(struct stack *s, struct conn *c)
 // How many of `unsent` bytes may go in the next segment: the guest's window, the congestion window,
 // and sender-side silly window avoidance (RFC 9293 3.8.6.2.1; without Nagle: what is written goes).
 static uint32_t
-sendable(const struct stack *s, const struct conn *c, uint32_t unsent)
+sendable(struct stack *s, const struct conn *c, uint32_t unsent)
 {
     uint32_t flight = c->snd_nxt - c->snd_una;
     uint32_t window = c->snd_wnd > flight ? c->snd_wnd - flight : 0;
-    uint32_t pipe = tcp_pipe(c);
-    uint32_t room = c->cwnd > pipe ? c->cwnd - pipe : 0;
+    uint32_t pipe = tcp_pipe(c), share = share_of(s);
+    uint32_t most = c->cwnd < share ? c->cwnd : share;
+    uint32_t room = most > pipe ? most - pipe : 0;
     uint32_t limit = segment_limit(s, c);
     uint32_t mss = effective_mss(c);
 
@@ -271,8 +275,24 @@ send_new(struct stack *s, struct conn *c)
             c->rtx_start_us = s->now_us;
         c->snd_nxt += n + (fin ? 1 : 0);
         s->stats.bytes_out += n;
+        share_note(s, c, n);
         tcp_rtt_start(s, c, c->snd_nxt);
     }
+}
+
+// An ACK of less than a segment may wait for the host's answer (RFC 9293 3.8.6.3), or a FIN's for
+// our own, so that it costs the guest and the link no frame. A guest that sends more in the
+// meantime, or whose host is known to send nothing any more, gets it at once.
+static void
+decide_ack(struct stack *s, struct conn *c)
+{
+    if (!c->ack_later || c->ack_now)
+        return;
+    bool host_may_send = c->state == TCP_ESTABLISHED || c->state == TCP_CLOSE_WAIT;
+    if (!host_may_send || c->rcv_nxt - c->rcv_acked >= c->mss)
+        c->ack_now = true;
+    else if (c->ack_due_us == 0)
+        c->ack_due_us = s->now_us + TCP_ACK_DELAY_US;
 }
 
 bool
@@ -287,6 +307,7 @@ tcp_output(struct stack *s, struct conn *c)
     }
     if (tcp_can_send(c))
         fits = resend_lost(s, c) && send_new(s, c);
+    decide_ack(s, c);
     if (fits && c->ack_now && c->state > TCP_SYN_RECEIVED)
         fits = tcp_send_ack(s, c);
     tcp_arm_timer(s, c);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The one timer of a connection. What it waits for follows from the connection's state, so there is
-// nothing to keep in step: retransmission, window probe, keep-alive, FIN-WAIT-2, TIME-WAIT.
+// nothing to keep in step: retransmission, window probe, keep-alive, FIN-WAIT-2, TIME-WAIT; beside
+// that one, an ACK that was put off.
 #include "stack/internal.h"
 
 enum timer_kind {
@@ -79,6 +80,8 @@ tcp_arm_timer(struct stack *s, struct conn *c)
         return;
     uint32_t index = conn_index(s, c);
     uint64_t deadline = deadline_of(c, awaited(c));
+    if (c->ack_due_us && c->ack_due_us < deadline)
+        deadline = c->ack_due_us;
     // A deadline that moved away is found out when the old one expires: ACKs cost no wheel turn.
     if (deadline == WHEEL_NEVER)
         wheel_clear(&s->wheel, index);
@@ -136,9 +139,22 @@ probe(struct stack *s, struct conn *c, uint8_t most)
         tcp_send_probe(s, c);
 }
 
+// No answer came for the ACK to ride on. A guest that waits for it before it sends more (Nagle)
+// shall not wait again soon.
+static void
+ack_alone(struct stack *s, struct conn *c)
+{
+    c->ack_due_us = 0;
+    c->ack_now = true;
+    c->quick_acks = TCP_QUICK_ACKS;
+    conn_ready(s, c);
+}
+
 void
 tcp_timer_expired(struct stack *s, struct conn *c)
 {
+    if (c->ack_due_us && c->ack_due_us <= s->now_us)
+        ack_alone(s, c);
     enum timer_kind kind = awaited(c);
     uint64_t deadline = deadline_of(c, kind);
     if (kind != TIMER_NONE && deadline <= s->now_us) {

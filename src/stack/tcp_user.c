@@ -90,8 +90,10 @@ stack_send_commit(struct stack *s, uint32_t conn, size_t n)
 {
     struct conn *c = conn_at(s, conn);
     ring_commit(&s->send_pool, &c->send, (uint32_t)n);
-    if (c->send.used == 0)
+    if (c->send.used == 0) {
         ring_release(&s->send_pool, &c->send);
+        s->trim_wanted = true;
+    }
     if (n > 0)
         conn_ready(s, c);
 }

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import machine_subjects  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
-from measures import MANY, MEASURES, Effort  # noqa: E402
+from measures import MANY, MEASURES, ROUNDS_MOST, Effort  # noqa: E402
 from subjects import SUBJECTS  # noqa: E402
 from world import Failed, World, result_of  # noqa: E402
 
@@ -61,12 +61,19 @@ def parse(argv):
 def chosen(options):
     """(those to measure, those that are not installed)"""
     wanted = [s for s in ALL if not options.only or any(o in s.name for o in options.only)]
-    return ([s for s in wanted if s.is_installed()],
-            [s for s in wanted if not s.is_installed()])
+    built = {name: built_beside(options.vmchannel, name) for s in wanted for name in s.built}
+    there = [s for s in wanted if s.is_installed() and all(built[n].exists() for n in s.built)]
+    return there, [s for s in wanted if s not in there]
+
+
+def built_beside(vmchannel, name):
+    """A program of the tests in vmchannel's build directory."""
+    return vmchannel.resolve().parent.parent.parent / name
 
 
 def build_tools(directory, vmchannel):
-    tools = {"vmchannel": vmchannel.resolve()}
+    tools = {"vmchannel": vmchannel.resolve(),
+             "vhost-guest": built_beside(vmchannel, "tests/vhost_guest/vhost-guest")}
     for name, source in SOURCES.items():
         tools[name] = directory / name
         subprocess.run(["gcc", *CFLAGS, "-o", tools[name], source], check=True, timeout=60)
@@ -97,29 +104,55 @@ def measure(subject, name, effort, note):
         return {}
 
 
-def run_part(classes, names, tools, options, results, note):
+class Progress:
+    """Says what is measured, and when it will be over."""
+
+    def __init__(self, rounds):
+        self.rounds, self.round, self.began = rounds, 0, time.monotonic()
+        self.left_s = None
+
+    def begin_round(self):
+        gone = time.monotonic() - self.began
+        if self.round:
+            self.left_s = gone / self.round * (self.rounds - self.round)
+            self.left_since = time.monotonic()
+        self.round += 1
+
+    def say(self, words):
+        gone = time.monotonic() - self.began
+        text = f"bench: {gone / 60:4.1f} min"
+        if self.left_s is not None:
+            left = max(0, self.left_s - (time.monotonic() - self.left_since))
+            text += f", some {left / 60:.0f} left"
+        print(f"{text}: round {self.round} of {self.rounds}: {words}", flush=True)
+
+
+def run_part(classes, names, tools, options, results, note, progress):
     """Measures with daemons of its own."""
     effort = Effort(options.quick)
     with World(tools) as world:
         subjects = start_all(classes, world, note)
         for name in names:
-            for subject in subjects:
-                if name not in subject.measures:
-                    continue
+            takers = [s for s in subjects if name in s.measures]
+            if takers:
+                progress.say(f"{name}, {len(takers)} of {subjects[0].group}")
+            for subject in takers:
                 results.add_noise(spin(world), os.getloadavg()[0])
                 results.add(subject.name, name, measure(subject, name, effort, note))
         for subject in subjects:
             subject.stop()
 
 
-def run_round(classes, tools, options, results, note):
-    wanted = options.measure or list(MEASURES)
+def run_round(classes, tools, options, results, note, progress):
+    progress.begin_round()
+    wanted = [n for n in options.measure or MEASURES
+              if progress.round <= ROUNDS_MOST.get(n, progress.round)]
     for group in report.GROUPS:
         # Many connections last, with fresh daemons: not all of them recover from those.
         for part in ([n for n in wanted if n not in MANY], [n for n in wanted if n in MANY]):
             members = [c for c in classes if c.group == group and set(part) & set(c.measures)]
             if members:
-                run_part(members, part, tools, options, results, note)
+                run_part(members, part, tools, options, results, note, progress)
 
 
 def describe(classes, options):
@@ -166,10 +199,10 @@ def main(argv):
     with tempfile.TemporaryDirectory(prefix="vmcbench-tools-") as directory:
         Path(directory).chmod(0o755)
         tools = build_tools(Path(directory), options.vmchannel)
-        for number in range(options.rounds):
-            print(f"bench: round {number + 1} of {options.rounds}", flush=True)
+        progress = Progress(options.rounds)
+        for _ in range(options.rounds):
             results.begin_round()
-            run_round(classes, tools, options, results, note)
+            run_round(classes, tools, options, results, note, progress)
             (options.out / "results.json").write_text(json.dumps(results.as_json(), indent=1))
     text = report.as_text(results)
     (options.out / "results.md").write_text(text)

@@ -2,13 +2,15 @@
 // The guest's side of the benchmark: makes one kind of load on one target and prints one line of
 // JSON. Static and small, since it runs in an initramfs, too. When to look at whose CPU time is
 // left to the driver, bench.py; what answers is service.c.
-//   load TARGET send|receive CONNECTIONS WARM_MS RUN_MS   bytes each way, in the run after the
-//   warm-up load TARGET trip BYTES RUN_MS                         echoed round trips, one after
-//   another load TARGET connect RUN_MS MOST                       connect, echo a byte, close, and
-//   again load TARGET first WITHIN_MS                           when the first connection was
-//   answered load TARGET idle COUNT                                holds connections until stdin
-//   ends load - spin                                           a fixed piece of work: the machine's
-//   noise
+//
+//   load TARGET send|receive CONNECTIONS WARM_MS RUN_MS   bytes each way, after the warm-up
+//   load TARGET trip BYTES RUN_MS                         echoed round trips, one after another
+//   load TARGET rotate CONNECTIONS BYTES RUN_MS           the same, over the connections in turn
+//   load TARGET connect RUN_MS MOST                       connect, echo a byte, close, and again
+//   load TARGET first WITHIN_MS                           when the first connection was answered
+//   load TARGET idle COUNT                                holds connections until stdin ends
+//   load - spin                                           a fixed piece of work: the noise
+//
 // TARGET: tcp:ADDRESS:PORT, unix:PATH, or the path of a character device.
 
 #include <arpa/inet.h>
@@ -32,7 +34,7 @@
 
 #define CHUNK             (256 * 1024)
 #define CHUNKS_PER_TURN   8
-#define CONNECTIONS_MAX   1024
+#define CONNECTIONS_MAX   16384
 #define TRIPS_MAX         (1 << 20)
 #define TRIP_BYTES_MAX    65536
 #define PATIENCE_S        5
@@ -218,19 +220,29 @@ report_trips(size_t count, int64_t took_ns)
            (double)took_ns / 1e9, trips_ns[count / 2] / 1e3, trips_ns[count * 99 / 100] / 1e3);
 }
 
+// Opens them, and uses each.
 static void
-trips(const char *target, unsigned size, unsigned run_ms)
+open_all(const char *target, unsigned count, unsigned size)
 {
-    int fd = open_target(target);
-    if (fd < 0 || size == 0 || size > TRIP_BYTES_MAX)
+    if (size == 0 || size > TRIP_BYTES_MAX || count == 0 || count > CONNECTIONS_MAX)
         fail(target);
-    for (int i = 0; i < 20; i++)
-        if (!exchange(fd, size))
+    for (unsigned i = 0; i < count; i++) {
+        connections[i].fd = open_target(target);
+        if (connections[i].fd < 0)
+            fail(target);
+    }
+    for (unsigned i = 0; i < 20 || i < count; i++)
+        if (!exchange(connections[i % count].fd, size))
             fail("trip");
+}
+
+static void
+trips(unsigned connection_count, unsigned size, unsigned run_ms)
+{
     int64_t began = now_ns(), last = began;
     size_t count = 0;
     while (count < TRIPS_MAX && last - began < run_ms * INT64_C(1000000)) {
-        if (!exchange(fd, size))
+        if (!exchange(connections[count % connection_count].fd, size))
             fail("trip");
         int64_t now = now_ns();
         trips_ns[count++] = (uint32_t)(now - last);
@@ -333,7 +345,13 @@ main(int argc, char **argv)
         count = count < CONNECTIONS_MAX ? count : CONNECTIONS_MAX;
         bulk(argv[1], mode[0] == 's', count, number(argv[4]), number(argv[5]));
     } else if (argc == 5 && strcmp(mode, "trip") == 0) {
-        trips(argv[1], number(argv[3]), number(argv[4]));
+        open_all(argv[1], 1, number(argv[3]));
+        trips(1, number(argv[3]), number(argv[4]));
+    } else if (argc == 6 && strcmp(mode, "rotate") == 0) {
+        open_all(argv[1], number(argv[3]), number(argv[4]));
+        puts("ready"); // whose CPU time counts from here on
+        fflush(stdout);
+        trips(number(argv[3]), number(argv[4]), number(argv[5]));
     } else if (argc == 5 && strcmp(mode, "connect") == 0) {
         connect_again_and_again(argv[1], number(argv[3]), number(argv[4]));
     } else if (argc == 4 && strcmp(mode, "first") == 0) {

@@ -4,39 +4,49 @@ bounded in time. Bytes towards the host are counted by the service, those toward
 load program; CPU time is read from /proc over a window within the load."""
 
 import time
+from contextlib import contextmanager
 
-from world import Failed, cpu_seconds, pss_mib, result_of, wait_until
+from world import (Failed, cpu_seconds, parse_result, pss_mib, read_line, result_of,
+                   wait_until)
 
 LOAD_ENDS_WITHIN_S = 15
 IDLE_WITHIN_S = 25
+BESIDE_TIMES = 3  # as long, since a few per cent are to be seen
 
 
 class Effort:
     """How long each measurement takes."""
 
     def __init__(self, quick):
-        self.warm_ms = 200 if quick else 1500  # pasta takes so long until it is at its best
-        self.run_ms = 300 if quick else 1000
-        self.trip_ms = 200 if quick else 600
+        self.quick = quick
+        self.run_ms = 300 if quick else 800
+        self.trip_ms = 200 if quick else 500
         self.connect_ms = 300 if quick else 1000
         self.connects = 20000
         self.most_idle = 1000 if quick else 10000
-        self.firsts = 1 if quick else 3
+        self.rotate_ms = 300 if quick else 800
+        self.firsts = 1 if quick else 2
+
+    def warm_ms(self, subject):
+        if self.quick:
+            return 200
+        return 1500 if subject.starts_slowly else 400
 
 
-def bulk(subject, effort, way, connections):
+def bulk(subject, effort, way, connections, run_times=1):
     """Throughput, and CPU seconds per GB of the daemon and of the whole path."""
     world = subject.world
     kind, counter = ("sink", "sunk") if way == "send" else ("source", "sourced")
     world.settle()
     before = world.counters.read()[counter]
-    load = subject.load(kind, way, connections, effort.warm_ms, effort.run_ms)
+    warm_ms, run_ms = effort.warm_ms(subject), run_times * effort.run_ms
+    load = subject.load(kind, way, connections, warm_ms, run_ms)
     try:
         wait_until(lambda: world.counters.read()[counter] > before or load.poll() is not None, 5,
                    "the first byte")
-        time.sleep(effort.warm_ms / 1000)
+        time.sleep(warm_ms / 1000)
         sample = _Sample(subject, load, counter)
-        time.sleep(0.8 * effort.run_ms / 1000)
+        time.sleep(0.8 * run_ms / 1000)
         seconds, moved, daemon, path = _Sample(subject, load, counter).since(sample)
         result = result_of(load, LOAD_ENDS_WITHIN_S)
     finally:
@@ -83,6 +93,41 @@ def trip(subject, effort, size):
     return figures
 
 
+def rotate(subject, effort, connections):
+    """As trip, over so many connections in turn, once all of them are there."""
+    if connections > effort.most_idle:
+        return {}
+    load = subject.load("echo", "rotate", connections, 64, effort.rotate_ms)
+    try:
+        line = read_line(load, IDLE_WITHIN_S)
+        if line != b"ready\n":
+            parse_result(line)
+            raise Failed(f"the load program said {line!r}")
+        before = cpu_seconds(subject.pids())
+        result = result_of(load, LOAD_ENDS_WITHIN_S)
+        cpu = (cpu_seconds(subject.pids()) - before) * 1e6 / result["count"]
+    finally:
+        subject.end_load(load)
+    return {"p50": result["p50_us"], "p99": result["p99_us"], "cpu": cpu}
+
+
+def beside(subject, effort):
+    """Bulk on one connection beside none, many and very many that do nothing, and none again."""
+    figures, without = {}, []
+    for idle in (0, effort.most_idle // 100, effort.most_idle, 0):
+        with idle_connections(subject, idle):
+            moved = bulk(subject, effort, "send", 1, BESIDE_TIMES)
+        if idle == 0:
+            without.append(moved)
+        else:
+            figures |= {f"gbit{idle}": moved["gbit"], f"daemon{idle}": moved["daemon"]}
+    gbit, daemon = (sum(w[name] for w in without) / len(without) for name in ("gbit", "daemon"))
+    most = effort.most_idle
+    return figures | {"gbit0": gbit, "daemon0": daemon,
+                      "slower": 100 * (1 - figures[f"gbit{most}"] / gbit),
+                      "dearer": 100 * (figures[f"daemon{most}"] / daemon - 1)}
+
+
 def connect(subject, effort):
     """Connections per second, one after another, each with an echoed byte."""
     load = subject.load("echo", "connect", effort.connect_ms, effort.connects)
@@ -117,17 +162,26 @@ def memory(subject, effort, count):
         return {"mib": pss_mib(subject.pids())}
     if count > effort.most_idle:
         return {}
+    with idle_connections(subject, count):
+        return {"mib": pss_mib(subject.pids())}
+
+
+@contextmanager
+def idle_connections(subject, count):
+    """So many connections that do nothing, there within the `with`."""
+    if count == 0:
+        yield
+        return
     before = subject.world.counters.read()
     load = subject.load("sink", "idle", count)
     try:
         _wait_idle(subject, load, before["accepted"] + count)
-        figures = {"mib": pss_mib(subject.pids())}
+        yield
     finally:
         load.kill()
         subject.end_load(load)
     closed = before["closed"] + count
     wait_until(lambda: subject.world.counters.read()["closed"] >= closed, 20, "the closing")
-    return figures
 
 
 def _wait_idle(subject, load, accepted):
@@ -139,7 +193,10 @@ def _wait_idle(subject, load, accepted):
     wait_until(there, IDLE_WITHIN_S, "so many connections")
 
 
-MANY = ("memory1000", "memory10000")  # many connections at once
+MANY = ("memory1000", "memory10000", "rotate10000", "beside")  # many connections at once
+
+# What differs little from round to round is measured in the first rounds only.
+ROUNDS_MOST = {"memory": 3, "memory1000": 2, "memory10000": 2}
 
 # In this order: memory is that of a daemon that has not worked yet.
 MEASURES = {
@@ -154,4 +211,8 @@ MEASURES = {
     "trip64": lambda s, e: trip(s, e, 64),
     "connect": connect,
     "first": first,
+    "rotate1": lambda s, e: rotate(s, e, 1),
+    "rotate100": lambda s, e: rotate(s, e, 100),
+    "rotate10000": lambda s, e: rotate(s, e, 10000),
+    "beside": beside,
 }

@@ -4,9 +4,12 @@ relation to ours, as the median of the ratios within each round."""
 
 from statistics import median
 
+import verdicts
+
 GUEST_TO_HOST, HOST_TO_GUEST = "guest to host", "host to guest"
 
-GROUPS = {"namespace": "", "machine": "QEMU guest, "}  # group of subjects -> how its tables begin
+# group of subjects -> how its tables begin
+GROUPS = {"namespace": "", "machine": "QEMU guest, ", "scale": "Scale, "}
 
 # (measurement, figure): title, unit, more is better, digits
 FIGURES = {
@@ -31,6 +34,14 @@ FIGURES = {
     ("memory", "mib"): ("memory (PSS), no connection", "MiB", False, 2),
     ("memory1000", "mib"): ("memory (PSS), 1 000 idle connections", "MiB", False, 2),
     ("memory10000", "mib"): ("memory (PSS), 10 000 idle connections", "MiB", False, 2),
+    ("rotate1", "p50"): ("round trip, 64 bytes, over 1 connection, p50", "µs", False, 1),
+    ("rotate100", "p50"): ("round trip, 64 bytes, over 100 in turn, p50", "µs", False, 1),
+    ("rotate10000", "p50"): ("round trip, 64 bytes, over 10 000 in turn, p50", "µs", False, 1),
+    ("rotate1", "cpu"): ("round trip, over 1 connection, CPU of the daemon", "µs", False, 1),
+    ("rotate100", "cpu"): ("round trip, over 100 in turn, CPU of the daemon", "µs", False, 1),
+    ("rotate10000", "cpu"): ("round trip, over 10 000 in turn, CPU of the daemon", "µs", False, 1),
+    ("beside", "slower"): ("what many idle connections take from the active one", "%", False, 1),
+    ("beside", "dearer"): ("what they add to its CPU time", "%", False, 1),
 }
 
 
@@ -94,6 +105,14 @@ class Results:
                 ratios.append(a / b if more_is_better else b / a)
         return median(ratios) if ratios else None
 
+    @classmethod
+    def of_json(cls, stored):
+        kept = ("rounds", "spin_ms", "load_average", "failures", "units")
+        results = cls({k: v for k, v in stored.items() if k not in kept})
+        results.rounds, results.failures = stored["rounds"], stored["failures"]
+        results.spins_ms, results.loads = stored["spin_ms"], stored["load_average"]
+        return results
+
     def as_json(self):
         return {**self.about, "rounds": self.rounds,
                 "spin_ms": self.spins_ms,
@@ -113,7 +132,8 @@ def noise(results):
     if len(results.rounds) < 5:
         lines.append("Fewer than five rounds: an impression, not a measurement.")
     if results.about["quick"]:
-        lines.append("Quick: too short for a peer that starts slowly, as pasta does.")
+        lines.append("Quick: too short for a peer that starts slowly, as pasta does; 1 000 idle "
+                     "connections where it says 10 000.")
     if max(loads) > 2 + results.about["cpus"]:
         lines.append("Others were busy: compare by the ratios, and trust no absolute figure.")
     return lines
@@ -136,8 +156,12 @@ def table(results, key, group):
             ratio = results.ratio(mine, name, key) if mine != name else None
             cells.append(f"{ratio:.2f}×" if ratio else "")
         rows.append(cells)
-    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in [head, *rows]]
+    return as_table([head, *rows])
+
+
+def as_table(cells):
+    widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in cells]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return lines + [""]
 
@@ -148,7 +172,7 @@ def as_text(results):
              f"CPUs, {len(results.rounds)} interleaved rounds.", ""]
     lines += [f"- {name}: {what}" for name, what in about["subjects"].items()]
     lines += [f"- {program} {version}" for program, version in about["versions"].items()]
-    lines += ["", *noise(results), "",
+    lines += ["", *noise(results), "", *as_table(verdicts.table(results)),
               "\"is 2.00×\": ours is twice as good as the row, be it higher or lower; the median "
               "of the rounds' ratios.", ""]
     for group in GROUPS:
@@ -157,3 +181,15 @@ def as_text(results):
     if results.failures:
         lines += ["Failed:"] + [f"- {': '.join(f)}" for f in results.failures] + [""]
     return "\n".join(lines)
+
+
+def put_between(path, markers, words):
+    """Replaces what stands between two lines of a text."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    before, begin, rest = text.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
+    if not begin or not end:
+        raise SystemExit(f"{path}: no lines {markers[0]!r} and {markers[1]!r}")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"{before}{begin}\n\n{words.strip()}\n\n{end}{after}")

@@ -23,7 +23,9 @@ class Subject:
     is_ours = False
     needs = ()                  # the peer's programs
     tools = ()                  # other programs
+    built = ()                  # programs of the tests, in the build directory
     measures = ALL_MEASURES
+    starts_slowly = False       # takes over a second until it is at its best
     group = "namespace"
     namespace = None
     helper = None               # beside the daemon on the path, but not it
@@ -151,6 +153,48 @@ class OurNetns(Ours):
         self.serve(f"netns,path={self.namespace.path}")
 
 
+class OurVhost(Ours):
+    """No kernel in the guest: tests/vhost_guest is front-end, driver and TCP, and the load."""
+
+    name = "vmchannel vhost-user"
+    about = "vmchannel serve --link vhost-user, rings of 256, mergeable buffers of 4 KiB; " \
+            "tests/vhost_guest as the guest"
+    built = ("tests/vhost_guest/vhost-guest",)
+    options = ()
+
+    def link(self, path):
+        return f"vhost-user,path={path},server=on"
+
+    def start(self):
+        self.path = self.world.directory / f"{type(self).__name__}.link"
+        self.serve(self.link(self.path))
+        wait_until(self.path.exists, 5, self.path)
+
+    def load(self, kind, *args):
+        return self.guest(self.path, kind, *args)
+
+    def guest(self, path, kind, *args):
+        return self.world.start(
+            [self.world.tools["vhost-guest"], path, PORT + KINDS.index(kind), *self.options, *args],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def start_first(self):
+        path = self.path.with_suffix(".first")
+        path.unlink(missing_ok=True)
+        load = self.guest(path, "echo", "first", "5000")
+        self.first_daemon = self.world.start([
+            self.world.tools["vmchannel"], "serve", "--quiet", "--link", self.link(path),
+            *self.channels()])
+        return load
+
+
+class OurVhostPacked(OurVhost):
+    name = "vmchannel vhost packed"
+    about = "the same with packed rings"
+    options = ("packed",)
+    measures = ("send", "receive", "trip1")
+
+
 class OurStream(Ours):
     name = "vmchannel stream"
     about = "vmchannel serve --link stream, frames of MTU 1500 without offload from a plain tap"
@@ -171,6 +215,7 @@ class Passt(OurStream):
     about = "passt behind the same plain tap, MTU 1500"
     is_ours = False
     needs = ("passt",)
+    starts_slowly = True
 
     def start(self):
         self.namespace = self.world.namespace()
@@ -194,6 +239,7 @@ class Pasta(Subject):
     name = "pasta"
     about = "pasta --config-net, MTU 65520 (its default)"
     needs = ("pasta",)
+    starts_slowly = True
     options = ("-T", "none")
     address = HOST_GATEWAY
 
@@ -275,5 +321,25 @@ class Slirp4netns(Subject):
         return load
 
 
-SUBJECTS = [OurTap, OurPacket, OurNetns, OurStream, Pasta, Pasta1500, PastaSplice, Passt,
-            Slirp4netns, Socat, RawUnix, RawTcp]
+class OneChannel(OurTap):
+    """The cost of what is configured and of what is connected, on a tap."""
+
+    group = "scale"
+    name = "1 channel"  # of each kind of service
+    about = "vmchannel serve --link tap"
+    measures = ("send", "receive", "trip1", "connect", "rotate1", "rotate100", "rotate10000",
+                "beside", "memory")
+
+
+class ThousandChannels(OneChannel):
+    name = "1 000 channels"
+    about = "the same with 997 channels more"
+    measures = ("send", "receive", "trip1", "connect", "rotate1", "memory")
+
+    def channels(self):
+        return super().channels() + [
+            "-vmchannel", f"10001-10997:unix:{self.world.directory}/%p.sock"]
+
+
+SUBJECTS = [OurTap, OurPacket, OurNetns, OurVhost, OurVhostPacked, OurStream, Pasta, Pasta1500,
+            PastaSplice, Passt, Slirp4netns, Socat, RawUnix, RawTcp, OneChannel, ThousandChannels]

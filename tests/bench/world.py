@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import resource
+import select
 import shutil
 import signal
 import struct
@@ -120,16 +121,27 @@ def descendants(pid):
 
 
 def cpu_seconds(pids):
-    """User and system time of the processes, as /proc/PID/stat has it."""
-    ticks = 0
+    """User and system time of the processes."""
+    total = 0
     for pid in pids:
         try:
-            with open(f"/proc/{pid}/stat") as f:
-                fields = f.read().rpartition(")")[2].split()
+            total += _cpu_seconds_of(pid)
         except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+            pass
+    return total
+
+
+def _cpu_seconds_of(pid):
+    # schedstat counts nanoseconds, but of one thread; stat counts those of all, in ticks of 10 ms.
+    if len(os.listdir(f"/proc/{pid}/task")) == 1:
+        try:
+            with open(f"/proc/{pid}/schedstat") as f:
+                return int(f.read().split()[0]) / 1e9
+        except FileNotFoundError:  # a kernel without it
+            pass
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def pss_mib(pids):
@@ -265,6 +277,14 @@ def result_of(process, timeout_s):
         process.wait()
         raise Failed(f"no end within {timeout_s} s") from None
     return parse_result(out)
+
+
+def read_line(process, timeout_s):
+    """A line that a load program printed while it goes on."""
+    readable, _, _ = select.select([process.stdout], [], [], timeout_s)
+    if not readable:
+        raise Failed(f"nothing said within {timeout_s} s")
+    return process.stdout.readline()
 
 
 def parse_result(text):

@@ -91,7 +91,8 @@ def helpers(session_directory):
 def system(session_directory, helpers):
     """What QEMU guests boot: (kernel, initramfs)."""
     kernel = machine.unpack_kernel(session_directory)
-    return kernel, machine.build_initramfs(session_directory, helpers["guestprobe"])
+    return kernel, machine.build_initramfs(
+        session_directory / "initramfs.cpio", helpers["guestprobe"])
 
 
 def _interfaces():
@@ -109,7 +110,8 @@ def _sockets_and_locks(directory):
             if stat.S_ISSOCK(p.lstat().st_mode) or p.name.endswith(".lock")]
 
 
-def _leak_checked_directory():
+def tracked_directory():
+    """Of a fixture: gives a directory, and fails when anything stays."""
     interfaces, namespaces = _interfaces(), _own_namespaces()
     with tempfile.TemporaryDirectory(prefix="vmce2e-") as d:
         yield Path(d)
@@ -121,7 +123,7 @@ def _leak_checked_directory():
 
 @pytest.fixture
 def directory():
-    yield from _leak_checked_directory()
+    yield from tracked_directory()
 
 
 def _tracked_processes(directory):

@@ -2,20 +2,24 @@
 // What the tests run inside a guest: linked statically so that it works in an initramfs, in a
 // namespace and under `vmchannel run` alike. One command, one line of JSON on stdout. It judges
 // nothing: the tests do.
+// ADDR PORT are those of address.h.
 //   guestprobe connect ADDR PORT [TIMEOUT_MS]        how connect(2) ended, and how long it took
 //   guestprobe talk ADDR PORT COUNT                  COUNT connections at once, a line each way
 //   guestprobe script ADDR PORT STEP...              one connection, see run_step()
-//   guestprobe latency ADDR PORT COUNT SIZE          echo round trips
-//   guestprobe transfer ADDR PORT COUNT BYTES SEED   transfer.h against hostpeer
-//   guestprobe qemu-exit VALUE                       writes to isa-debug-exit at port 0xf4
+//   guestprobe serve ADDR PORT STEP...               as script, but listens ("ready") and accepts
+//   it guestprobe latency ADDR PORT COUNT SIZE          echo round trips guestprobe transfer ADDR
+//   PORT COUNT BYTES SEED   transfer.h against hostpeer guestprobe qemu-exit VALUE writes to
+//   isa-debug-exit at port 0xf4
 
+#include "address.h"
 #include "transfer.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,20 +54,26 @@ wait_for(int fd, short events, int timeout_ms)
     return poll(&p, 1, timeout_ms) > 0 ? 0 : ETIMEDOUT;
 }
 
+static void
+limit_io(int fd)
+{
+    struct timeval io = {.tv_sec = IO_MS / 1000};
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &io, sizeof(io));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &io, sizeof(io));
+}
+
 // A connected, blocking socket with an I/O timeout, or -1 with *error and the time it took.
 static int
 connect_to(const char *addr, const char *port, int timeout_ms, int *error, double *took_ms)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-    struct timeval io = {.tv_sec = IO_MS / 1000};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    int one = 1;
+    struct address to;
     socklen_t len = sizeof(*error);
     double start = now_ms();
 
-    inet_pton(AF_INET, addr, &sa.sin_addr);
-    *error = 0;
-    if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+    *error = address_parse(addr, port, &to) ? 0 : EINVAL;
+    int fd = socket(to.sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (*error == 0 && connect(fd, (struct sockaddr *)&to.sa, to.len) < 0)
         *error = errno;
     if (*error == EINPROGRESS) {
         *error = wait_for(fd, POLLOUT, timeout_ms);
@@ -76,9 +86,9 @@ connect_to(const char *addr, const char *port, int timeout_ms, int *error, doubl
         return -1;
     }
     fcntl(fd, F_SETFL, 0);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &io, sizeof(io));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &io, sizeof(io));
+    if (to.sa.ss_family == AF_INET)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    limit_io(fd);
     return fd;
 }
 
@@ -187,7 +197,7 @@ step_line(int fd)
     printf(", \"end\": \"%s\"", error_name(error));
 }
 
-// send:TEXT (a newline is added), shut, recv (to the end), line, sleep:MS, reset, close.
+// send:TEXT (a newline is added), shut, recv (to the end), line, sleep:MS, reset, close, die.
 static bool
 run_step(int *fd, const char *step)
 {
@@ -216,10 +226,32 @@ run_step(int *fd, const char *step)
         close(*fd);
         *fd = -1;
         printf("\"end\": \"\"");
+    } else if (strcmp(step, "die") == 0) {
+        printf("\"end\": \"\"}]}\n");
+        fflush(stdout);
+        raise(SIGKILL);
     } else {
         return false;
     }
     return true;
+}
+
+static int
+run_steps(int fd, const char *error, int count, char **steps)
+{
+    printf("{\"error\": \"%s\", \"steps\": [", error);
+    for (int i = 0; fd >= 0 && i < count; i++) {
+        printf("%s{\"step\": ", i > 0 ? ", " : "");
+        print_string(steps[i], strlen(steps[i]));
+        printf(", ");
+        if (!run_step(&fd, steps[i])) {
+            fprintf(stderr, "guestprobe: unknown step '%s'\n", steps[i]);
+            return 2;
+        }
+        printf("}");
+    }
+    printf("]}\n");
+    return 0;
 }
 
 static int
@@ -229,19 +261,24 @@ cmd_script(int argc, char **argv)
     double ms;
     int fd = connect_to(argv[0], argv[1], CONNECT_MS, &error, &ms);
 
-    printf("{\"error\": \"%s\", \"steps\": [", error_name(error));
-    for (int i = 2; fd >= 0 && i < argc; i++) {
-        printf("%s{\"step\": ", i > 2 ? ", " : "");
-        print_string(argv[i], strlen(argv[i]));
-        printf(", ");
-        if (!run_step(&fd, argv[i])) {
-            fprintf(stderr, "guestprobe: unknown step '%s'\n", argv[i]);
-            return 2;
-        }
-        printf("}");
+    return run_steps(fd, error_name(error), argc - 2, argv + 2);
+}
+
+static int
+cmd_serve(int argc, char **argv)
+{
+    struct address at;
+    int listener = address_parse(argv[0], argv[1], &at) ? address_listen(&at) : -1;
+    int fd = -1;
+
+    if (listener >= 0) {
+        puts("ready");
+        fflush(stdout);
+        fd = accept(listener, NULL, NULL);
+        limit_io(fd);
+        close(listener);
     }
-    printf("]}\n");
-    return 0;
+    return run_steps(fd, fd < 0 ? error_name(errno) : "", argc - 2, argv + 2);
 }
 
 static int
@@ -314,8 +351,9 @@ static const struct {
     int min_args;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"connect", 2, cmd_connect}, {"talk", 3, cmd_talk},         {"script", 2, cmd_script},
-    {"latency", 4, cmd_latency}, {"transfer", 5, cmd_transfer}, {"qemu-exit", 1, cmd_qemu_exit},
+    {"connect", 2, cmd_connect},     {"talk", 3, cmd_talk},       {"script", 2, cmd_script},
+    {"serve", 2, cmd_serve},         {"latency", 4, cmd_latency}, {"transfer", 5, cmd_transfer},
+    {"qemu-exit", 1, cmd_qemu_exit},
 };
 
 int
@@ -327,6 +365,6 @@ main(int argc, char **argv)
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(argv[1], commands[i].name) == 0 && argc - 2 >= commands[i].min_args)
             return commands[i].run(argc - 2, argv + 2);
-    fprintf(stderr, "usage: guestprobe connect|talk|script|latency|transfer|qemu-exit ...\n");
+    fprintf(stderr, "usage: guestprobe connect|talk|script|serve|latency|transfer|qemu-exit ...\n");
     return 2;
 }

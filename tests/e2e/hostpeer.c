@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The host's end of a transfer test: listens on a Unix socket, accepts as many connections as told,
-// learns each one's number from its first four bytes and runs transfer.c on all of them.
-//   hostpeer PATH CONNECTIONS BYTES SEED      prints "ready", then one line of JSON
+// The host's end of a transfer test: listens on a Unix socket, or on a port of AF_VSOCK, accepts as
+// many connections as told, learns each one's number from its first four bytes and runs transfer.c
+// on all of them.
+//   hostpeer PATH|vsock:PORT CONNECTIONS BYTES SEED      prints "ready", then one line of JSON
 
+#include "address.h"
 #include "transfer.h"
 
 #include <errno.h>
@@ -10,23 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define STALL_MS 60000
 
 static int
-listen_on(const char *path)
+listen_on(const char *name, bool *is_path)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char unix_name[200];
+    struct address at;
 
-    if (strlen(path) >= sizeof(sa.sun_path))
+    *is_path = strncmp(name, "vsock:", 6) != 0;
+    snprintf(unix_name, sizeof(unix_name), "unix:%s", name);
+    if (!address_parse(*is_path ? unix_name : "vsock:any", *is_path ? "" : name + 6, &at))
         return -1;
-    strcpy(sa.sun_path, path);
-    if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 1024) < 0)
-        return -1;
-    return fd;
+    return address_listen(&at);
 }
 
 static bool
@@ -44,14 +44,15 @@ int
 main(int argc, char **argv)
 {
     if (argc != 5) {
-        fprintf(stderr, "usage: hostpeer PATH CONNECTIONS BYTES SEED\n");
+        fprintf(stderr, "usage: hostpeer PATH|vsock:PORT CONNECTIONS BYTES SEED\n");
         return 2;
     }
     size_t count = strtoul(argv[2], NULL, 10);
     uint64_t bytes = strtoull(argv[3], NULL, 10);
     uint64_t seed = strtoull(argv[4], NULL, 10);
     struct transfer_conn *conns = calloc(count, sizeof(*conns));
-    int listener = listen_on(argv[1]);
+    bool is_path;
+    int listener = listen_on(argv[1], &is_path);
 
     if (listener < 0 || conns == NULL) {
         perror(argv[1]);
@@ -69,7 +70,8 @@ main(int argc, char **argv)
         transfer_init(&conns[i], fd, id, seed, bytes);
     }
     close(listener);
-    unlink(argv[1]);
+    if (is_path)
+        unlink(argv[1]);
     bool finished = transfer_run(conns, count, STALL_MS);
     transfer_print(conns, count, finished);
     free(conns);

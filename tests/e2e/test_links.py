@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The message, hybrid and vsock links (design 6), with the other side played by the test. What a
-whole QEMU does with them is in test_links_qemu.py."""
+"""The message and hybrid links (design 6), with the other side played by the test. What a whole
+QEMU does with them is in test_links_qemu.py."""
 
-import errno
 import hashlib
 import os
 import random
@@ -14,11 +13,9 @@ import time
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
-from harness.daemon import Daemon
 from harness.guests import Guest
 from harness.message_bridge import MessageBridge
-from harness.processes import wait_until
-from harness.services import answer_lines, echo, never_read, receive_all, receive_exactly
+from harness.services import echo, never_read, receive_all, receive_exactly
 from test_link import expect_closed, expect_conversation, open_connections
 
 
@@ -384,6 +381,28 @@ def test_hybrid_refuses_and_recovers(hybrid_guest, listen, socket_path):
     expect_conversation(guest, listener)
 
 
+def test_hybrid_bytes_of_a_guest_that_leaves_at_once_arrive(hybrid_guest, listen, socket_path):
+    """Its socket is gone for both ways before there is a host end."""
+    listener = listen(socket_path)
+    guest = hybrid_guest.start(f"600:unix:{socket_path}")
+    for number in range(100):
+        with guest.connect() as g:
+            g.sendall(b"number %d" % number)
+        assert receive_all(listener.accept()) == b"number %d" % number
+
+
+def test_hybrid_guest_that_gave_up_waiting_is_forgotten(hybrid_guest, socket_path):
+    """Without a word: the next host client gets the next guest."""
+    guest = hybrid_guest.start(f"600:unix:{socket_path},server")
+    guest.connect().close()
+    time.sleep(0.1)  # until the broker knows
+    with guest.connect() as g, socket.socket(socket.AF_UNIX) as h:
+        g.sendall(b"alive")
+        h.connect(str(socket_path))
+        h.settimeout(5)
+        assert receive_exactly(h, 5) == b"alive"
+
+
 def test_hybrid_service_that_does_not_read_stops_itself_alone(hybrid_guest, listen, directory):
     listen(directory / "stalled", never_read)
     listen(directory / "quick", echo)
@@ -403,67 +422,3 @@ def test_hybrid_does_not_take_a_path_from_somebody(processes, vmchannel, directo
                           "-vmchannel", "600:unix:/x", "-vmchannel", "601:unix:/y"])
     assert done.returncode == 1 and "v.sock_601" in done.stderr, done
     assert not (directory / "v.sock_600").exists()
-
-
-# --- vsock ----------------------------------------------------------------------------------------
-
-VSOCK_PORT = 20000 + os.getpid() % 20000  # the ports are the machine's, not a namespace's
-
-
-def vsock_daemon(processes, vmchannel, cid, device):
-    args = ["--link", f"vsock,cid={cid}", "-vmchannel", f"{VSOCK_PORT}:{device}"]
-    daemon = Daemon(processes, vmchannel, args)
-    wait_until(lambda: "ready" in daemon.log() or daemon.process.poll() is not None,
-               what="ready, or the reason why not")
-    return daemon
-
-
-def is_taken(port):
-    with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as s:
-        try:
-            s.bind((socket.VMADDR_CID_ANY, port))
-        except OSError as e:
-            assert e.errno == errno.EADDRINUSE, e
-            return True
-    return False
-
-
-def test_vsock_listens_or_says_why_not(processes, vmchannel, socket_path):
-    daemon = vsock_daemon(processes, vmchannel, 1, f"unix:{socket_path}")
-    if daemon.process.poll() is None:
-        assert is_taken(VSOCK_PORT)
-        assert daemon.stop() == 0
-        assert not is_taken(VSOCK_PORT)
-    else:
-        assert daemon.process.returncode == 1
-        assert "vsock: cannot make a socket: " in daemon.log()
-
-
-@pytest.mark.skipif(os.path.exists("/dev/vhost-vsock") or os.path.exists("/dev/vmci"),
-                    reason="there are guests with AF_VSOCK here")
-def test_vsock_is_refused_where_no_guest_could_come(processes, vmchannel, socket_path):
-    daemon = vsock_daemon(processes, vmchannel, 3, f"unix:{socket_path}")
-    assert daemon.process.wait(5) == 1
-    assert daemon.log().startswith("vmchannel: vsock: "), daemon.log()
-    assert daemon.log().count("\n") == 1
-
-
-@pytest.mark.skipif(not os.path.exists("/sys/module/vsock_loopback"),
-                    reason="the kernel has no vsock_loopback")
-def test_vsock_admits_its_guest_alone(processes, vmchannel, listen, socket_path):
-    service = listen(socket_path, answer_lines)
-    for cid, admitted in (1, True), (77, False):
-        daemon = vsock_daemon(processes, vmchannel, cid, f"unix:{socket_path}")
-        if daemon.process.poll() is not None:
-            continue  # 77 where there is no vhost-vsock
-        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as s:
-            s.settimeout(5)
-            s.connect((1, VSOCK_PORT))
-            try:
-                s.sendall(b"hello\n")
-                answer = s.recv(100)
-            except ConnectionError:
-                answer = b""
-        assert (answer == b"host end 0 heard hello\n") == admitted
-        assert daemon.stop() == 0
-    assert len(service.peers) == 1

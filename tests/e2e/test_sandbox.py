@@ -77,7 +77,7 @@ def assert_locked_up(worker, uid, root=0):
 
 def assert_holds_only(worker, link, connections, listeners=0):
     """/dev/null twice, the log, the broker, the loop; the link or the listeners; each connection's
-    ends, with a socket link also two pipes."""
+    ends (a socket link's pipes come with bulk)."""
     held = descriptors_of(worker)
     broker = status_of(worker)["PPid"]
     assert held[0] == held[1] == "/dev/null"
@@ -87,8 +87,7 @@ def assert_holds_only(worker, link, connections, listeners=0):
     rest = [what for fd, what in held.items() if fd > 4]
     if link == "netns":
         assert len([w for w in rest if w.startswith("socket:")]) == listeners + 2 * connections
-        assert len([w for w in rest if w.startswith("pipe:")]) == 4 * connections
-        assert len(rest) == listeners + 6 * connections
+        assert len(rest) == listeners + 2 * connections
     else:
         assert len(rest) == 1 + connections, rest
         assert any(w.startswith(LINK_FD[link]) for w in rest), rest
@@ -105,7 +104,7 @@ def test_worker_of_root(make_guest, listen, socket_path, kind):
     held.sendall(b"x\n")
     held.recv(1)
     worker = guest.daemon.worker()
-    wait_until(lambda: len(descriptors_of(worker)) <= (12 if kind == "netns" else 7),
+    wait_until(lambda: len(descriptors_of(worker)) <= (8 if kind == "netns" else 7),
                what="the end of earlier connections")
     assert_locked_up(worker, WORKERS_UID)
     assert_holds_only(worker, kind, connections=1, listeners=1)

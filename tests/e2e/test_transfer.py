@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from harness.exchange import expect_exact
 from harness.guests import CHANNEL, KINDS, ImpairedGuest
 
 MIB = 1 << 20
@@ -21,14 +22,7 @@ def transfer(guest, helpers, processes, path, connections, size, timeout):
     in_guest = guest.probe("transfer", CHANNEL, 600, connections, size, 1, timeout=timeout)
     assert in_guest.get("error") is None and in_guest["finished"], in_guest
     on_host = json.loads(host.communicate(timeout=timeout)[0])
-    hosts = {c["id"]: c for c in on_host["connections"]}
-    assert len(hosts) == connections
-    for g in in_guest["connections"]:
-        h = hosts[g["id"]]
-        assert (g["error"], h["error"]) == ("", "")
-        assert g["sent"] == h["sent"] == size
-        assert (g["received"], g["received_hash"]) == (h["sent"], h["sent_hash"])
-        assert (h["received"], h["received_hash"]) == (g["sent"], g["sent_hash"])
+    expect_exact(in_guest, on_host, connections, size)
 
 
 @pytest.mark.timeout(120)
@@ -38,19 +32,20 @@ def test_64_times_16_mib_each_way(make_guest, helpers, processes, socket_path, k
     transfer(guest, helpers, processes, socket_path, 64, 16 * MIB, 110)
 
 
-@pytest.mark.timeout(120)
+# Retransmission timers, not processors, decide how long this takes: a minute or two at 10 %.
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize(
-    "seed, drop, duplicate, reorder, size",
-    [(1, 2, 2, 10, 16 * MIB), (2, 10, 50, 100, 4 * MIB), (3, 100, 100, 100, MIB // 4)],
-    ids=["0.2% loss", "1% loss", "10% of everything"],
+    "seed, drop, duplicate, reorder",
+    [(1, 2, 2, 10), (3, 100, 100, 100)],
+    ids=["0.2% loss", "10% of everything"],
 )
-def test_64_through_an_impaired_stream(
-    make_guest, helpers, processes, socket_path, seed, drop, duplicate, reorder, size
+def test_64_times_16_mib_through_an_impaired_stream(
+    make_guest, helpers, processes, socket_path, seed, drop, duplicate, reorder
 ):
     guest = make_guest(ImpairedGuest)
     guest.impairment = (seed, drop, duplicate, reorder)
     guest.start(f"600:unix:{socket_path}")
-    transfer(guest, helpers, processes, socket_path, 64, size, 110)
+    transfer(guest, helpers, processes, socket_path, 64, 16 * MIB, 400)
 
 
 @pytest.mark.parametrize("mtu", [576, 9000, 65520])

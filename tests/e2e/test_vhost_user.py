@@ -42,11 +42,11 @@ class Side:
         if self.role == "listen":
             self.daemon.wait_until_up(self.path.exists, "the socket")
 
-    def start_machine(self, *options):
+    def start_machine(self, *options, nic=NIC):
         chardev = "reconnect=1" if self.role == "listen" else "server=on"
         self.machine = Machine(self.processes, self.system, ["qemu-system-x86_64"], [
             *MEMORY, "-chardev", f"socket,id=c0,path={self.path},{chardev}",
-            "-netdev", "vhost-user,id=n0,chardev=c0", *NIC, *options])
+            "-netdev", "vhost-user,id=n0,chardev=c0", *nic, *options])
         if "-incoming" not in options:
             self.machine.wait_booted().dhcp()
 
@@ -127,6 +127,14 @@ def test_restarts(side, listen, processes, helpers, directory):
     assert side.machine.power_off() == 0
 
 
+def reset_nic(machine):
+    code, output = machine.sh(
+        "d=$(basename $(readlink -f /sys/class/net/e*/device)); "
+        "cd /sys/bus/virtio/drivers/virtio_net && echo $d > unbind && echo $d > bind")
+    assert code == 0, output
+    machine.dhcp()
+
+
 @pytest.mark.timeout(90)
 def test_guest_resets_its_nic(side, listen, directory):
     """The driver leaves and comes back: rings stop and start, features are negotiated again."""
@@ -134,11 +142,7 @@ def test_guest_resets_its_nic(side, listen, directory):
     side.start_daemon()
     side.start_machine()
     for _ in range(3):
-        code, output = side.machine.sh(
-            "d=$(basename $(readlink -f /sys/class/net/e*/device)); "
-            "cd /sys/bus/virtio/drivers/virtio_net && echo $d > unbind && echo $d > bind")
-        assert code == 0, output
-        side.machine.dhcp()
+        reset_nic(side.machine)
         expect_talk(side.machine, 2)
     assert side.machine.power_off() == 0
 
@@ -185,6 +189,34 @@ def test_guest_moves_to_another_qemu(processes, vmchannel, system, listen, direc
     recovers(side.machine)
     expect_talk(side.machine, 5)
     assert side.machine.power_off() == 0
+
+
+@pytest.mark.timeout(120)
+def test_packed_rings(processes, vmchannel, system, listen, helpers, directory):
+    """Linux and QEMU with the other format: exact bytes, a worker that dies, a NIC reset by the
+    guest, a pause, and a QEMU that is started anew."""
+    listen(directory / "lines", answer_lines)
+    side = Side("listen", processes, vmchannel, system, directory)
+    side.start_daemon()
+    nic = [NIC[0], NIC[1] + ",packed=on"]
+    side.start_machine("-monitor", f"unix:{directory}/monitor,server=on,wait=off", nic=nic)
+    expect_talk(side.machine, 5)
+    assert "packed ring 0 runs" in side.daemon.log()
+    expect_exact_transfer(side.machine, processes, helpers, directory / "bulk")
+    os.kill(side.daemon.worker(), signal.SIGKILL)
+    recovers(side.machine)
+    reset_nic(side.machine)
+    expect_talk(side.machine, 2)
+    monitor(directory / "monitor", "stop")
+    monitor(directory / "monitor", "cont")
+    expect_talk(side.machine, 2)
+    expect_exact_transfer(side.machine, processes, helpers, directory / "bulk", 1 << 20)
+    assert side.machine.power_off() == 0
+    (directory / "monitor").unlink(missing_ok=True)
+    side.start_machine(nic=nic)
+    expect_talk(side.machine, 2)
+    assert side.machine.power_off() == 0
+    assert "broken" not in side.daemon.log()
 
 
 @pytest.mark.timeout(90)

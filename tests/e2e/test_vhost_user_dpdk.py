@@ -49,12 +49,15 @@ class DpdkGuest(Guest):
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("role", ["listen", "connect"])
-@pytest.mark.parametrize("options", ["", ",mrg_rxbuf=0", ",in_order=0"])
+@pytest.mark.parametrize("role,options", [
+    *((role, options) for role in ("listen", "connect") for options in ("", ",mrg_rxbuf=0",
+                                                                        ",in_order=0")),
+    *(("listen", f",packed_vq=1{options}") for options in ("", ",mrg_rxbuf=0", ",in_order=0",
+                                                           ",in_order=0,mrg_rxbuf=0"))])
 def test_bytes_are_exact(make_guest, listen, helpers, processes, directory, role, options):
     guest = make_guest(DpdkGuest)
     guest.role, guest.options = role, options
-    guest.start(f"600:unix:{directory}/bulk", f"601:unix:{directory}/lines")
+    guest.start(f"600:unix:{directory}/bulk", f"601:unix:{directory}/lines", options=["-v"])
     wait_until(guest.pings, 10, "an answer to a ping")
     listen(directory / "lines", answer_lines)
     with guest.connect(601) as s:
@@ -62,3 +65,4 @@ def test_bytes_are_exact(make_guest, listen, helpers, processes, directory, role
         assert s.recv(100).endswith(b"heard hello\n")
     assert guest.refusal(666)[0] == 111
     transfer(guest, helpers, processes, directory / "bulk", 8, 4 * MIB, 40)
+    assert ("packed ring 1 runs" in guest.daemon.log()) == ("packed" in options)

@@ -3,14 +3,10 @@
 // what the unit tests' driver checks: steps within their buffers, progress, an end that stays.
 //
 // Input: which codec and whether the guest finishes, piece and room sizes, then wire bytes.
-// WebSockets start behind a good handshake, or at it. Build:
-//   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Isrc tests/fuzz/fuzz_codec.c \
-//       src/host/codec*.c src/host/http_upgrade.c -lnettle
-#include "host/codec.h"
+// WebSockets start behind a good handshake, or at it.
+#include "fuzz.h"
 
-#include <assert.h>
-#include <stdlib.h>
-#include <string.h>
+#include "host/codec.h"
 
 enum {
     FLAG_WEBSOCKET = 1,
@@ -23,23 +19,10 @@ static const char request[] = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r
                               "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-// A heap block of exactly that size, so that ASan sees the first byte beyond.
-static uint8_t *
-exact(const uint8_t *from, size_t len)
-{
-    uint8_t *block = malloc(len > 0 ? len : 1);
-    assert(block);
-    if (from && len > 0)
-        memcpy(block, from, len);
-    return block;
-}
-
 static void
 take_replies(struct codec *c, size_t room)
 {
-    uint8_t *out = exact(NULL, room);
+    uint8_t *out = fuzz_exact(NULL, room);
     size_t n;
     do {
         n = codec_reply(c, out, room);
@@ -51,7 +34,7 @@ take_replies(struct codec *c, size_t room)
 static int
 decode_piece(struct codec *c, const uint8_t *data, size_t len, size_t room, struct codec_step *step)
 {
-    uint8_t *in = exact(data, len), *out = exact(NULL, room);
+    uint8_t *in = fuzz_exact(data, len), *out = fuzz_exact(NULL, room);
     int rc = codec_decode(c, in, len, out, room, step);
     assert(step->consumed <= len && step->produced <= room && step->produced <= step->consumed);
     assert(rc != 0 || step->consumed > 0 || len == 0); // room is never 0 here
@@ -64,7 +47,7 @@ static void
 encode_some(struct codec *c, const uint8_t *data, size_t len, size_t room)
 {
     struct codec_step step;
-    uint8_t *in = exact(data, len), *out = exact(NULL, room);
+    uint8_t *in = fuzz_exact(data, len), *out = fuzz_exact(NULL, room);
     codec_encode(c, in, len, out, room, &step);
     assert(step.consumed <= len && step.produced <= room);
     bool takes = codec_is_open(c) && !codec_is_shut(c) && room - step.produced >= CODEC_ROOM_MIN;

@@ -231,6 +231,9 @@ settle(struct node *node)
     for (uint32_t i = 0; i < STACK_CONNS_MAX; i++)
         if (n->slot[i].use != SLOT_FREE)
             world_fail(node->world, "conn %u was never closed", i);
+    uint64_t last = stack_next_deadline(n->stack); // it gives back the memory of its rings
+    if (last != UINT64_MAX)
+        STACK_CALL(stack_timers(n->stack, last));
     if (stack_next_deadline(n->stack) != UINT64_MAX)
         world_fail(node->world, "an idle stack has a deadline, %" PRId64 " us away",
                    (int64_t)(stack_next_deadline(n->stack) - stack_node_now(n)));

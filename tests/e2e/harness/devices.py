@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Both sides of a device: the text behind "PORT:", and the host program that uses it, as a stream
-with write() and read(). One class per device; `KINDS` has them all by name."""
+with write() and read(). One class per device; `KINDS` has them all by name,
+but for vsock (test_vsock.py)."""
 
 import asyncio
 import os
@@ -11,7 +12,6 @@ import termios
 import threading
 import time
 
-import pytest
 import websockets
 
 from harness.processes import wait_until
@@ -242,24 +242,6 @@ class FdDevice(Device):
             os.close(fd)
 
 
-class Vsock(SocketDevice):
-    """The kernel's own loopback, where there is one."""
-
-    def prepare(self):
-        self.listener = socket.socket(socket.AF_VSOCK)
-        try:
-            self.listen(self.listener, (socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
-            port = self.listener.getsockname()[1]
-            with socket.socket(socket.AF_VSOCK) as probe:
-                probe.settimeout(0.5)
-                probe.connect((1, port))
-            self.listener.accept()[0].close()
-        except OSError as e:
-            self.listener.close()
-            pytest.skip(f"no vsock loopback in this kernel: {e}")
-        self.text = f"vsock:1:{port}"
-
-
 class Pty(FdDevice):
     def prepare(self):
         self.link = self.directory / "tty"
@@ -404,7 +386,7 @@ KINDS = {
     "unix": Unix, "unix-server": UnixServer, "abstract": Abstract, "chardev": Chardev,
     "tcp": Tcp, "tcp-server": TcpServer, "telnet-server": TelnetServer, "websocket": Websocket,
     "udp": Udp, "pty": Pty, "tty": Tty, "file": File, "pipe": Pipe, "stdio": Stdio, "null": Null,
-    "cmd": Cmd, "vsock": Vsock,
+    "cmd": Cmd,
 }
 
 

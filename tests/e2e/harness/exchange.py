@@ -76,3 +76,18 @@ def echo(guest, size):
     flow = Flow(data, guest.sendall, lambda: guest.recv(1 << 16))
     flow.start()
     flow.finish("echo")
+
+
+def expect_exact(in_guest, on_host, connections, size):
+    """What guestprobe's and hostpeer's transfer told: each got what the other sent, and its end."""
+    assert in_guest.get("error") is None, in_guest
+    assert in_guest["finished"] and on_host["finished"]
+    hosts = {c["id"]: c for c in on_host["connections"]}
+    assert len(hosts) == len(in_guest["connections"]) == connections
+    for g in in_guest["connections"]:
+        h = hosts[g["id"]]
+        assert (g["error"], h["error"]) == ("", "")
+        assert (g["eof"], h["eof"]) == (True, True)
+        assert g["sent"] == h["sent"] == size
+        assert (g["received"], g["received_hash"]) == (h["sent"], h["sent_hash"])
+        assert (h["received"], h["received_hash"]) == (g["sent"], g["sent_hash"])

@@ -34,11 +34,14 @@ class Guest:
         self.ns = self.namespaces[0]
         self.daemon = None
 
-    def start(self, *channels, options=(), **streams):
-        """channels: "PORT:DEVICE" or "FIRST-LAST:DEVICE"; streams: the daemon's stdin=, stdout=."""
+    def start(self, *channels, inward=(), options=(), **streams):
+        """channels: "PORT:DEVICE" or "FIRST-LAST:DEVICE"; inward: the same of -vmchannel-in;
+        streams: the daemon's stdin=, stdout=."""
         args = ["--link", self.link(), *options]
         for channel in channels:
             args += ["-vmchannel", channel]
+        for channel in inward:
+            args += ["-vmchannel-in", channel]
         self.daemon = Daemon(self.processes, self.vmchannel, args, **streams)
         self.attach([int(re.match(r"\d+", c)[0]) for c in channels])
         return self

@@ -37,11 +37,14 @@ def unpack_kernel(directory: Path) -> Path:
     return out
 
 
-def build_initramfs(directory: Path, guestprobe: Path) -> Path:
-    out = directory / "initramfs.cpio"
-    argv = [ROOT / "demo/initramfs.sh", out, HERE / "guest_init.sh", f"{guestprobe}:bin/guestprobe"]
+def build_initramfs(out: Path, guestprobe: Path, init=HERE / "guest_init.sh", files=(),
+                    modules=()) -> Path:
+    """files: destination -> file; modules: those that the guest loads by itself."""
+    files = {"bin/guestprobe": guestprobe, **dict(files)}
+    argv = [ROOT / "demo/initramfs.sh", out, init, *(f"{f}:{d}" for d, f in files.items())]
     version = newest_kernel().name.removeprefix("vmlinuz-")
-    subprocess.run(argv, check=True, timeout=120, env=dict(os.environ, KERNEL_VERSION=version))
+    subprocess.run(argv, check=True, timeout=120, env=dict(
+        os.environ, KERNEL_VERSION=version, EXTRA_MODULES=" ".join(modules)))
     return out
 
 

@@ -9,9 +9,11 @@ HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE.parent.parent
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 SOURCES = {
-    "guestprobe": ["guestprobe.c", "transfer.c"],
-    "hostpeer": ["hostpeer.c", "transfer.c"],
+    "guestprobe": ["guestprobe.c", "address.c", "transfer.c"],
+    "hostpeer": ["hostpeer.c", "address.c", "transfer.c"],
     "bridge": ["bridge.c"],
+    "vsockguest": ["vsockguest.c"],
+    "flood": ["flood.c"],
 }
 
 

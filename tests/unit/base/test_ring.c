@@ -268,6 +268,33 @@ TEST(trimming_gives_pages_back_except_of_the_next_slots)
     ring_pool_fini(&pool);
 }
 
+TEST(trimming_leaves_the_first_pages_of_the_next_slots)
+{
+    enum { LARGE = 8 * RING_HOT_BYTES };
+    struct ring_pool pool;
+    struct ring rings[2];
+    static uint8_t bytes[LARGE];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    memset(bytes, 'x', sizeof bytes);
+    ring_pool_init(&pool, 2, LARGE);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 2; i++) {
+            ring_init(&rings[i]);
+            ring_acquire(&pool, &rings[i]);
+            ring_place(&pool, &rings[i], 0, bytes, LARGE);
+        }
+        assert_int_equal(resident_pages(&pool), 2 * LARGE / page);
+        ring_release(&pool, &rings[0]);
+        ring_release(&pool, &rings[1]);
+        ring_pool_trim(&pool, 1);
+        assert_int_equal(resident_pages(&pool), RING_HOT_BYTES / page);
+    }
+    ring_pool_trim(&pool, 0);
+    assert_int_equal(resident_pages(&pool), 0);
+    ring_pool_fini(&pool);
+}
+
 static void
 expect_abort(void (*fn)(struct ring_pool *, struct ring *))
 {

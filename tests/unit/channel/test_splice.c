@@ -409,37 +409,6 @@ TEST(free_resets_the_guest_and_calls_nobody)
     rig_fini(&rig);
 }
 
-TEST(without_descriptors_it_fails_and_keeps_none)
-{
-    struct rig rig;
-    rig_init(&rig);
-
-    int guest[2], host[2];
-    tcp_pair(guest);
-    unix_pair(host);
-    struct rlimit was, tight;
-    getrlimit(RLIMIT_NOFILE, &was);
-    int next = dup(0);
-    close(next);
-    for (int room = 0; room < 4; room++) { // two pipes want four
-        tight = was;
-        tight.rlim_cur = (rlim_t)(next + 2 + room); // the two duplicates come first
-        int guest_fd = dup(guest[1]), host_fd = dup(host[1]);
-        setrlimit(RLIMIT_NOFILE, &tight);
-        struct splice *s = splice_new(rig.loop, guest_fd, host_fd, NULL, NULL);
-        setrlimit(RLIMIT_NOFILE, &was);
-        assert_null(s);
-        assert_int_equal(fcntl(guest_fd, F_GETFD), -1);
-        assert_int_equal(fcntl(host_fd, F_GETFD), -1);
-    }
-
-    for (int i = 0; i < 2; i++) {
-        close(guest[i]);
-        close(host[i]);
-    }
-    rig_fini(&rig);
-}
-
 TEST(reset_fd_sends_rst)
 {
     int pair[2];

@@ -12,7 +12,8 @@ import sys
 
 import tap
 
-COMMANDS = ["run", "qemu", "serve"]
+COMMANDS = ["run", "qemu", "serve", "xml", "define", "create", "edit", "dumpxml", "undefine",
+            "install-hook", "hook", "kubevirt-hook"]
 
 
 def output(*argv):
@@ -50,8 +51,8 @@ def same_options(program, page):
 
 
 def same_commands(program, page):
-    told = re.findall(r"^  (\w+)  ", output(program, "--help"), re.MULTILINE)
-    shown = re.findall(r"^\*vmchannel (\w+)\*$", section(page, "DESCRIPTION"), re.MULTILINE)
+    told = re.findall(r"^  (\w[\w-]*)  ", output(program, "--help"), re.MULTILINE)
+    shown = re.findall(r"^\*vmchannel ([\w-]+)\*$", section(page, "DESCRIPTION"), re.MULTILINE)
     assert sorted(told) == sorted(shown) == sorted(COMMANDS), (told, shown)
 
 

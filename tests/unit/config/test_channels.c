@@ -170,6 +170,61 @@ TEST(a_range_too_long_to_expand_is_refused)
     refused(NULL, text, "channels 1-2: the device has over 4096 bytes");
 }
 
+TEST(an_inward_channel_listens_whether_or_not_that_is_said)
+{
+    static const char *const rows[] = {
+        "22:unix:/a",   "23:unix:/b,server",       "24:unix:/c,server=on,nowait",
+        "25:tcp::2200", "26:telnet::2300",         "27:websocket::8080",
+        "*:unix:/any",  "600:unix:/d,max=2,name=x"};
+    struct guest_config c;
+    guest_config_init(&c);
+    assert_int_equal(guest_config_add_channel(&c, "22:unix:/out", NULL), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(guest_config_add_inward(&c, rows[i], NULL), 0);
+        assert_true(c.channels[i + 1].inward);
+        assert_true(c.channels[i + 1].device.server);
+    }
+    assert_false(c.channels[0].inward);
+    assert_int_equal(c.channels[1].port, 22);
+    assert_int_equal(c.channels[7].port, 0);
+    assert_string_equal(c.channels[7].text, "unix:/any");
+    guest_config_fini(&c);
+}
+
+TEST(bad_inward_channels_are_refused)
+{
+    static const struct {
+        const char *text, *part;
+    } rows[] = {
+        {"0:unix:/a", "inward channel '0:unix:/a': no port of the guest's (accepted: PORT:unix:"},
+        {"**:unix:/a", "no port of the guest's"},
+        {"1-2:unix:/%p", "no port of the guest's"},
+        {"22", "no port of the guest's"},
+        {"22:", "inward channel 22: empty device"},
+        {"22:file:/f", "inward channel 22: file: a device that nobody can connect to"},
+        {"22:cmd:cat", "cmd: a device that nobody can connect to"},
+        {"22:vsock:3:4", "vsock: a device that nobody can connect to"},
+        {"22:unix:/a,server=off", "the device has to listen (accepted: server=on)"},
+        {"22:unix:/a,reconnect=1", "'reconnect' does not go with server=on"},
+        {"22:unix:/a,foo", "unix: unknown option 'foo'"},
+        {"*:telnet::23", "inward channel *: telnet: a port cannot be named in it"},
+        {"*:websocket::80", "inward channel *: websocket: a port cannot be named in it"},
+        {"22:unix:/a,proxy=v2", "inward channel 22: option 'proxy' tells a service its guest"},
+        {"23:unix:/b", "port given twice"},
+    };
+    struct guest_config c;
+    guest_config_init(&c);
+    assert_int_equal(guest_config_add_inward(&c, "23:unix:/a", NULL), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct error err = {{0}};
+        assert_int_equal(guest_config_add_inward(&c, rows[i].text, &err), -EINVAL);
+        if (!strstr(err.text, rows[i].part))
+            fail_msg("'%s' gave '%s', without '%s'", rows[i].text, err.text, rows[i].part);
+        assert_int_equal(c.channel_count, 1);
+    }
+    guest_config_fini(&c);
+}
+
 TEST(a_chardev_may_come_before_its_channel_or_after)
 {
     struct guest_config c;

@@ -51,10 +51,11 @@ put_flags(char *out, size_t size, const struct device *d)
     const struct {
         const char *name;
         bool on;
-    } flags[] = {{"server", d->server},   {"wait", d->wait},           {"nodelay", d->nodelay},
-                 {"telnet", d->telnet},   {"websocket", d->websocket}, {"abstract", d->abstract},
-                 {"no-tight", !d->tight}, {"no-ipv4", !d->ipv4},       {"no-ipv6", !d->ipv6},
-                 {"append", d->append},   {"signal", d->signal},       {"logappend", d->logappend}};
+    } flags[] = {{"server", d->server},      {"wait", d->wait},           {"nodelay", d->nodelay},
+                 {"telnet", d->telnet},      {"websocket", d->websocket}, {"abstract", d->abstract},
+                 {"no-tight", !d->tight},    {"proxy", d->proxy},         {"no-ipv4", !d->ipv4},
+                 {"no-ipv6", !d->ipv6},      {"append", d->append},       {"signal", d->signal},
+                 {"logappend", d->logappend}};
     for (size_t i = 0; i < ROWS(flags); i++)
         if (flags[i].on)
             put(out, size, flags[i].name, NULL);

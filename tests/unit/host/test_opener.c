@@ -141,7 +141,7 @@ TEST(client_is_connected_at_once_under_its_identity)
     struct bench b;
     setup(&b, "", 4);
     int l = listen_at(b.path, 4);
-    assert_true(opener_open(b.opener, 7, 0));
+    assert_true(opener_open(b.opener, 7, 0, NULL));
     assert_int_equal(b.count, 1);
     assert_int_equal(b.answers[0].session, 7);
     assert_true(b.answers[0].fd >= 0);
@@ -160,23 +160,23 @@ TEST(refusal_is_logged_once_until_it_changes_or_recovers)
     char line[200];
     setup(&b, "", 4);
     for (uint32_t i = 0; i < 10; i++)
-        opener_open(b.opener, i, 0);
+        opener_open(b.opener, i, 0, NULL);
     assert_int_equal(b.count, 10);
     assert_int_equal(b.answers[9].why, -ENOENT);
     snprintf(line, sizeof(line), "vm1: channel 600: unix:%s: No such file or directory", b.path);
     assert_int_equal(logged(&b, line), 1);
 
     close(listen_at(b.path, 1));
-    opener_open(b.opener, 20, 0);
-    opener_open(b.opener, 21, 0);
+    opener_open(b.opener, 20, 0, NULL);
+    opener_open(b.opener, 21, 0, NULL);
     assert_int_equal(logged(&b, "Connection refused"), 1);
     unlink(b.path);
     int l = listen_at(b.path, 1);
-    opener_open(b.opener, 22, 0);
+    opener_open(b.opener, 22, 0, NULL);
     assert_int_equal(logged(&b, "answers again"), 1);
     close(l);
     unlink(b.path);
-    opener_open(b.opener, 23, 0);
+    opener_open(b.opener, 23, 0, NULL);
     assert_int_equal(logged(&b, line), 2);
     teardown(&b);
 }
@@ -187,10 +187,10 @@ TEST(flapping_service_does_not_flood_the_log)
     setup(&b, "", 4);
     for (uint32_t i = 0; i < 100; i++) {
         int l = listen_at(b.path, 1);
-        opener_open(b.opener, 2 * i, 0);
+        opener_open(b.opener, 2 * i, 0, NULL);
         close(l);
         unlink(b.path);
-        opener_open(b.opener, 2 * i + 1, 0);
+        opener_open(b.opener, 2 * i + 1, 0, NULL);
     }
     assert_int_equal(b.count, 200);
     assert_in_range(logged(&b, "vm1: channel 600"), 2, 10);
@@ -202,8 +202,8 @@ TEST(full_backlog_is_refused_at_once)
     struct bench b;
     setup(&b, "", 4);
     int l = listen_at(b.path, 0);
-    opener_open(b.opener, 1, 0);
-    opener_open(b.opener, 2, 0);
+    opener_open(b.opener, 1, 0, NULL);
+    opener_open(b.opener, 2, 0, NULL);
     assert_true(b.answers[0].fd >= 0);
     assert_int_equal(b.answers[1].why, -EAGAIN);
     assert_int_equal(logged(&b, "backlog full"), 1);
@@ -216,7 +216,7 @@ TEST(reconnect_holds_until_the_service_is_there)
     struct bench b;
     setup(&b, ",reconnect=1", 8);
     for (uint32_t i = 1; i <= 3; i++)
-        opener_open(b.opener, i, 0);
+        opener_open(b.opener, i, 0, NULL);
     assert_int_equal(b.count, 0);
     assert_int_equal(opener_pending(b.opener), 3);
     opener_cancel(b.opener, 2);
@@ -238,10 +238,10 @@ TEST(newcomer_that_gets_through_brings_those_who_wait)
 {
     struct bench b;
     setup(&b, ",reconnect=60", 8);
-    opener_open(b.opener, 1, 0);
-    opener_open(b.opener, 2, 0);
+    opener_open(b.opener, 1, 0, NULL);
+    opener_open(b.opener, 2, 0, NULL);
     int l = listen_at(b.path, 8);
-    opener_open(b.opener, 3, 0);
+    opener_open(b.opener, 3, 0, NULL);
     assert_int_equal(b.count, 3);
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(b.answers[i].session, i + 1);
@@ -254,9 +254,9 @@ TEST(more_than_one_turns_worth_of_waiters_is_served)
     struct bench b;
     setup(&b, ",reconnect=60", 200);
     for (uint32_t i = 0; i < 199; i++)
-        opener_open(b.opener, i, 0);
+        opener_open(b.opener, i, 0, NULL);
     int l = listen_at(b.path, 256);
-    opener_open(b.opener, 199, 0);
+    opener_open(b.opener, 199, 0, NULL);
     assert_in_range(b.count, 1, 100);
     turns(&b, 100);
     assert_int_equal(b.count, 200);
@@ -273,11 +273,11 @@ TEST(clients_and_requests_are_paired_in_order)
     setup(&b, ",server", 8);
     c[0] = client_of(b.path);
     c[1] = client_of(b.path);
-    opener_open(b.opener, 10, 0);
+    opener_open(b.opener, 10, 0, NULL);
     assert_int_equal(b.count, 1); // it was there already
-    opener_open(b.opener, 11, 0);
-    opener_open(b.opener, 12, 0);
-    opener_open(b.opener, 13, 0);
+    opener_open(b.opener, 11, 0, NULL);
+    opener_open(b.opener, 12, 0, NULL);
+    opener_open(b.opener, 13, 0, NULL);
     turns(&b, 10);
     assert_int_equal(b.count, 2);
     c[2] = client_of(b.path);
@@ -302,7 +302,7 @@ TEST(no_client_is_accepted_before_a_request_waits)
     int c = client_of(b.path);
     turns(&b, 20);
     close(c); // left before anybody asked
-    opener_open(b.opener, 1, 0);
+    opener_open(b.opener, 1, 0, NULL);
     turns(&b, 20);
     assert_int_equal(b.count, 0);
     c = client_of(b.path);
@@ -318,8 +318,8 @@ TEST(cancelled_request_gives_way_to_the_next)
 {
     struct bench b;
     setup(&b, ",server", 8);
-    opener_open(b.opener, 1, 0);
-    opener_open(b.opener, 2, 0);
+    opener_open(b.opener, 1, 0, NULL);
+    opener_open(b.opener, 2, 0, NULL);
     opener_cancel(b.opener, 1);
     opener_cancel(b.opener, 1);
     opener_cancel(b.opener, 99);
@@ -331,7 +331,7 @@ TEST(cancelled_request_gives_way_to_the_next)
     int d = client_of(b.path);
     turns(&b, 20);
     assert_int_equal(b.count, 1);
-    opener_open(b.opener, 3, 0);
+    opener_open(b.opener, 3, 0, NULL);
     opener_cancel_all(b.opener);
     assert_int_equal(opener_pending(b.opener), 0);
     close(c);
@@ -344,13 +344,13 @@ TEST(what_waits_is_bounded)
     struct bench b;
     setup(&b, ",server", 3);
     for (uint32_t i = 0; i < 5; i++)
-        opener_open(b.opener, i, 0);
+        opener_open(b.opener, i, 0, NULL);
     assert_int_equal(opener_pending(b.opener), 3);
     assert_int_equal(b.count, 2);
     assert_int_equal(b.answers[1].why, -ENOSPC);
     assert_int_equal(logged(&b, "too many"), 1);
     opener_cancel(b.opener, 1);
-    opener_open(b.opener, 9, 0);
+    opener_open(b.opener, 9, 0, NULL);
     assert_int_equal(opener_pending(b.opener), 3);
     teardown(&b);
 }
@@ -359,9 +359,9 @@ TEST(session_under_way_is_not_taken_twice)
 {
     struct bench b;
     setup(&b, ",server", 4);
-    assert_true(opener_open(b.opener, 5, 0));
-    assert_false(opener_open(b.opener, 5, 0));
-    assert_true(opener_open(b.opener, 5 + 16, 0)); // the same bucket
+    assert_true(opener_open(b.opener, 5, 0, NULL));
+    assert_false(opener_open(b.opener, 5, 0, NULL));
+    assert_true(opener_open(b.opener, 5 + 16, 0, NULL)); // the same bucket
     assert_int_equal(opener_pending(b.opener), 2);
     assert_int_equal(b.count, 0);
     teardown(&b);
@@ -372,7 +372,7 @@ TEST(out_of_descriptors_refuses_and_goes_on)
     struct bench b;
     struct rlimit was, now;
     setup(&b, ",server", 8);
-    opener_open(b.opener, 1, 0);
+    opener_open(b.opener, 1, 0, NULL);
     int c = client_of(b.path);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
     int next = dup(0);
@@ -381,12 +381,12 @@ TEST(out_of_descriptors_refuses_and_goes_on)
     now.rlim_cur = (rlim_t)next;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
     turns(&b, 20);
-    opener_open(b.opener, 2, 0);
+    opener_open(b.opener, 2, 0, NULL);
     setrlimit(RLIMIT_NOFILE, &was);
     assert_int_equal(b.count, 2);
     assert_int_equal(b.answers[0].why, -EMFILE);
     assert_int_equal(b.answers[1].why, -EMFILE);
-    opener_open(b.opener, 3, 0); // the client is still in the backlog
+    opener_open(b.opener, 3, 0, NULL); // the client is still in the backlog
     assert_int_equal(b.count, 3);
     assert_true(b.answers[2].fd >= 0);
     close(c);

@@ -134,12 +134,12 @@ TEST(connects_run_side_by_side_and_none_blocks)
     // The backlog takes one; the SYNs of the others are dropped and sent again for minutes.
     uint64_t start = loop_clock_us();
     for (uint32_t i = 0; i < 10; i++)
-        assert_true(opener_open(opener, i, 0));
+        assert_true(opener_open(opener, i, 0, NULL));
     turns(50);
     assert_in_range(loop_clock_us() - start, 0, 500000);
     assert_in_range(count, 1, 3);
     assert_int_equal(opener_pending(opener), 10 - count);
-    assert_false(opener_open(opener, 9, 0)); // under way
+    assert_false(opener_open(opener, 9, 0, NULL)); // under way
     opener_cancel(opener, 9);
     opener_cancel(opener, 9);
     assert_int_equal(opener_pending(opener), 10 - count - 1);
@@ -158,7 +158,7 @@ TEST(connects_under_way_are_bounded)
     int l = tcp_listener(0, device, sizeof(device), "");
     setup(device, 4);
     for (uint32_t i = 0; i < 20; i++)
-        opener_open(opener, i, 0);
+        opener_open(opener, i, 0, NULL);
     turns(50);
     assert_in_range(opener_pending(opener), 1, 4);
     assert_int_equal(times_logged("too many host ends"), 1);
@@ -176,7 +176,7 @@ TEST(while_a_retry_is_due_one_request_asks_for_all)
     getsockname(l, (struct sockaddr *)&sa, &len);
     close(l);
     for (uint32_t i = 0; i < 5; i++)
-        opener_open(opener, i, 0);
+        opener_open(opener, i, 0, NULL);
     turns(20);
     assert_int_equal(count, 0);
     assert_int_equal(opener_pending(opener), 5);
@@ -185,7 +185,7 @@ TEST(while_a_retry_is_due_one_request_asks_for_all)
     setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     assert_int_equal(bind(l, (struct sockaddr *)&sa, sizeof(sa)), 0);
     assert_int_equal(listen(l, 8), 0);
-    opener_open(opener, 5, 0);
+    opener_open(opener, 5, 0, NULL);
     turns(50);
     assert_int_equal(count, 6);
     assert_int_equal(opener_pending(opener), 0);
@@ -198,24 +198,24 @@ TEST(while_a_retry_is_due_one_request_asks_for_all)
 TEST(counted_end_is_taken_until_it_is_closed)
 {
     setup("pty", 4);
-    assert_true(opener_open(opener, 1, 0));
+    assert_true(opener_open(opener, 1, 0, NULL));
     assert_int_equal(answers[0].nfds, 1);
     assert_int_equal(opener_pending(opener), 0);
-    assert_false(opener_open(opener, 1, 0));
+    assert_false(opener_open(opener, 1, 0, NULL));
     for (uint32_t i = 2; i < 12; i++)
-        assert_true(opener_open(opener, i, 0));
+        assert_true(opener_open(opener, i, 0, NULL));
     assert_int_equal(count, 11);
     assert_int_equal(answers[10].why, -EBUSY);
     assert_int_equal(times_logged("the device has a connection"), 1);
     assert_false(opener_closed(opener, 2)); // never had it
     assert_true(opener_closed(opener, 1));
     assert_false(opener_closed(opener, 1));
-    assert_true(opener_open(opener, 20, 0));
+    assert_true(opener_open(opener, 20, 0, NULL));
     opener_cancel(opener, 20); // answered already: closed
-    assert_true(opener_open(opener, 21, 0));
+    assert_true(opener_open(opener, 21, 0, NULL));
     assert_int_equal(answers[12].why, 0);
     opener_cancel_all(opener);
-    assert_true(opener_open(opener, 22, 0));
+    assert_true(opener_open(opener, 22, 0, NULL));
     assert_int_equal(answers[13].why, 0);
     teardown();
 }
@@ -224,7 +224,7 @@ TEST(null_has_no_descriptor_and_is_not_counted)
 {
     setup("null", 4);
     for (uint32_t i = 0; i < 20; i++)
-        assert_true(opener_open(opener, i, 0));
+        assert_true(opener_open(opener, i, 0, NULL));
     assert_int_equal(count, 20);
     assert_int_equal(answers[19].why, 0);
     assert_int_equal(answers[19].nfds, 0);
@@ -242,12 +242,12 @@ TEST(stdio_is_read_and_written_and_left_as_it_was)
     assert_int_equal(dup2(in[0], 0), 0);
     assert_int_equal(dup2(out[1], 1), 1);
     setup("stdio", 4);
-    opener_open(opener, 1, 0);
+    opener_open(opener, 1, 0, NULL);
     size_t nfds = answers[0].nfds;
     bool is_non_blocking = (fcntl(0, F_GETFL) & O_NONBLOCK) && (fcntl(1, F_GETFL) & O_NONBLOCK);
     bool written = write(in[1], "in", 2) == 2 && nfds == 2 && write(answers[0].fds[1], "x", 1) == 1;
     ssize_t n = nfds == 2 ? read(answers[0].fds[0], text, sizeof(text)) : -1;
-    opener_open(opener, 2, 0);
+    opener_open(opener, 2, 0, NULL);
     int second = answers[1].why;
     teardown();
     bool is_blocking = !(fcntl(0, F_GETFL) & O_NONBLOCK) && !(fcntl(1, F_GETFL) & O_NONBLOCK);

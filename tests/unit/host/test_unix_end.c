@@ -112,13 +112,15 @@ TEST(service_sees_the_identity)
     make_dir();
     struct device dev = device_at("s");
     int l = listen_at(&dev, 1);
-    int c = unix_end_connect(&dev, "vmchannel/vm1/600/7", NULL);
+    char name[108] = {0}; // of this process: the names are the machine's
+    int len_of_name = snprintf(name + 1, sizeof(name) - 1, "vmchannel/vm%d/600/7", (int)getpid());
+    int c = unix_end_connect(&dev, name + 1, NULL);
     int s = accept(l, NULL, NULL);
     struct sockaddr_un sa;
     socklen_t len = sizeof(sa);
     assert_int_equal(getpeername(s, (struct sockaddr *)&sa, &len), 0);
-    assert_int_equal(len, offsetof(struct sockaddr_un, sun_path) + 1 + 19);
-    assert_memory_equal(sa.sun_path, "\0vmchannel/vm1/600/7", 20);
+    assert_int_equal(len, offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len_of_name);
+    assert_memory_equal(sa.sun_path, name, (size_t)len_of_name + 1);
     close(s);
     close(c);
     close(l);

@@ -289,6 +289,9 @@ TEST(values_that_cannot_be_end_the_link)
     vg_free(&g);
 }
 
+#define VIRTIO_RING_PACKED BIT64(34)
+
+// Nothing of theirs (wrap counters, ids, empty chains) is ever looked at.
 TEST(descriptors_that_do_not_fit_end_the_link)
 {
     struct vhost_guest g = vg_start(VG_FEATURES);
@@ -442,10 +445,10 @@ TEST(a_message_may_come_byte_by_byte)
     vg_free(&g);
 }
 
-TEST(a_front_end_may_leave_after_any_message_and_come_back_a_thousand_times)
+TEST(a_front_end_may_leave_after_any_message_and_come_back_ten_thousand_times)
 {
     struct vhost_guest g = vg_new();
-    for (unsigned i = 0; i < 1000; i++) {
+    for (unsigned i = 0; i < 10000; i++) {
         vg_connect(&g);
         g.avail[0] = g.avail[1] = 0;
         memset(g.mem, 0, 0x20000);
@@ -472,7 +475,7 @@ TEST(a_front_end_may_leave_after_any_message_and_come_back_a_thousand_times)
         assert_int_equal(g.r->down, 1);
         vg_disconnect(&g);
     }
-    assert_int_equal(g.r->count, 125);
+    assert_int_equal(g.r->count, 1250);
     vg_free(&g);
 }
 

@@ -41,7 +41,10 @@ struct vhost_guest {
     int sock, mem_fd;
     int kick[2], call[2], err[2];
     uint8_t *mem;
-    uint16_t avail[2], used[2]; // the driver's indexes
+    uint32_t entries;  // of a ring
+    uint16_t avail[2]; // the driver's indexes
+    uint32_t base[2];  // of a packed ring, where it is to go on
+    bool packed;
 };
 
 static inline void
@@ -141,8 +144,8 @@ vg_addr(struct vhost_guest *g, uint32_t i, uint32_t flags, uint64_t log)
 static inline void
 vg_ring(struct vhost_guest *g, uint32_t i)
 {
-    vg_state(g, VHOST_SET_VRING_NUM, i, VG_SIZE);
-    vg_state(g, VHOST_SET_VRING_BASE, i, g->avail[i]);
+    vg_state(g, VHOST_SET_VRING_NUM, i, g->entries);
+    vg_state(g, VHOST_SET_VRING_BASE, i, g->packed ? g->base[i] : g->avail[i]);
     vg_addr(g, i, 0, 0);
     vg_fd(g, VHOST_SET_VRING_KICK, i, g->kick[i]);
     vg_fd(g, VHOST_SET_VRING_CALL, i, g->call[i]);
@@ -172,7 +175,8 @@ vg_connect(struct vhost_guest *g)
 static inline struct vhost_guest
 vg_new(void)
 {
-    struct vhost_guest g = {.loop = loop_new(), .r = receiver_new(), .sock = -1};
+    struct vhost_guest g = {
+        .loop = loop_new(), .r = receiver_new(), .sock = -1, .entries = VG_SIZE};
     g.mem_fd = memfd_create("guest", MFD_CLOEXEC);
     assert_int_equal(ftruncate(g.mem_fd, VG_BYTES), 0);
     g.mem = mmap(NULL, VG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g.mem_fd, 0);

@@ -107,6 +107,25 @@ TEST(edge_mode_reports_once_per_arrival)
     loop_free(loop);
 }
 
+TEST(reports_urgent_data_to_who_asks)
+{
+    struct loop *loop = loop_new();
+    struct probe p;
+    probe_open(&p, loop);
+    assert_int_equal(send(p.peer, "!", 1, MSG_OOB), 1); // Unix sockets have it since Linux 5.15
+    assert_int_equal(loop_add(loop, &p.io, LOOP_URGENT), 0);
+    loop_turn(loop, 0);
+    assert_int_equal(p.events, LOOP_URGENT);
+
+    loop_modify(loop, &p.io, LOOP_RDHUP);
+    p.events = 0;
+    loop_turn(loop, 0);
+    assert_int_equal(p.events, 0);
+
+    probe_close(&p);
+    loop_free(loop);
+}
+
 TEST(reports_write_rdhup_and_hangup)
 {
     struct loop *loop = loop_new();

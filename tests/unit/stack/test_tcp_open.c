@@ -230,3 +230,23 @@ TEST(simultaneous_open)
     assert_int_equal(b.establishes, 1);
     bench_fini(&b);
 }
+
+// A SYN takes a number of its own, before the first byte (RFC 9293 3.4).
+TEST(bytes_with_the_second_syn_of_a_simultaneous_open_are_all_there)
+{
+    bench_init(&b, NULL);
+    arp_from_guest(ARP_REQUEST);
+    bench_clear(&b);
+    b.conn = stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, OPEN_PORT, b.now_us);
+    uint32_t iss = bench_sent_tcp(&b, 0, NULL, NULL).seq;
+    struct tcp_header h = {.seq = 50, .flags = TCP_SYN, .window = 9, .wscale = -1};
+    bench_send(&b, h, NULL, 0);
+    h.flags = TCP_SYN | TCP_ACK | TCP_FIN;
+    h.ack = iss + 1;
+    bench_send(&b, h, "hello", 5);
+    assert_int_equal(b.data_len, 5);
+    assert_memory_equal(b.data, "hello", 5);
+    assert_true(stack_recv_at_end(b.stack, b.conn));
+    assert_int_equal(bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL).ack, 50 + 1 + 5 + 1);
+    bench_fini(&b);
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs one libFuzzer program for FUZZ_S seconds (60): its corpus first, then what it makes up.
+
+usage: run.py PROGRAM CORPUS [LIBFUZZER-OPTION...]
+
+New inputs that reach new code are kept beside the program, in PROGRAM.found, for the next run.
+Ends with a line that counts the executions; after a crash, says how to see it again.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SPARE_S = 60        # beyond its time: the corpus, start and end
+LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
+          "-entropic=0"]  # its bookkeeping took half of the time
+ENV = {
+    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:handle_segv=1:"
+                    "allow_user_segv_handler=1:handle_abort=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
+}
+
+
+def crashes(folder):
+    return set(folder.glob("crash-*")) | set(folder.glob("timeout-*")) | \
+        set(folder.glob("oom-*")) | set(folder.glob("leak-*"))
+
+
+def main(program, corpus, *options):
+    program, corpus = Path(program).resolve(), Path(corpus).resolve()
+    seconds = int(os.environ.get("FUZZ_S", "60"))
+    found = program.with_name(program.name + ".found")
+    artifacts = program.with_name(program.name + ".crashes")
+    found.mkdir(exist_ok=True)
+    artifacts.mkdir(exist_ok=True)
+    before = crashes(artifacts)
+    argv = [program, found, corpus, f"-max_total_time={seconds}", f"-artifact_prefix={artifacts}/",
+            *LIMITS, *options]
+    try:
+        done = subprocess.run(argv, env={**os.environ, **ENV}, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", timeout=seconds + SPARE_S)
+    except subprocess.TimeoutExpired as e:
+        print((e.stdout or b"").decode(errors="replace")[-4000:])
+        print(f"{program.name}: did not end {SPARE_S} s after its time")
+        return 1
+    runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)
+    if done.returncode == 0 and runs and int(runs[1]) > 0:
+        covered = re.findall(r"cov: (\d+) ft: (\d+)", done.stdout)
+        print(f"{program.name}: {runs[1]} executions in {seconds} s, none failed"
+              f" (edges {covered[-1][0]})" if covered else f"{program.name}: {runs[1]} executions")
+        return 0
+    print(done.stdout[-12000:])
+    for path in sorted(crashes(artifacts) - before) or ["(no input was written)"]:
+        print(f"{program.name}: FAILED. To see it again:\n    {program} {path}\n"
+              f"When it is mended, keep the input:\n    cp {path} {corpus}/")
+    return 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        print(__doc__.split("\n\n")[1], file=sys.stderr)
+        sys.exit(2)
+    sys.exit(main(*sys.argv[1:]))
