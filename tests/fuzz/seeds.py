@@ -458,7 +458,8 @@ def broker_seeds():
 
 def text_seeds():
     devices = ["unix:/run/s,server=on,wait=off", "tcp:[::1]:7,nodelay", "udp:h:1@l:2", "pty:/x",
-               "file:/f,append=on", "pipe:/p", "stdio", "/dev/ttyS0", "null", "cmd:cat", "vsock:3:4",
+               "file:/f,append=on", "pipe:/p", "stdio", "/dev/ttyS0", "null", "cmd:cat",
+               "vsock:3:4",
                "unix:a,,b,abstract=on,tight=off,max=9,name=n", "mon:stdio", "telnet::23,server",
                "websocket::80,server,logfile=/l,logappend=on"]
     for i, text in enumerate(devices):
@@ -468,7 +469,8 @@ def text_seeds():
                               "udp,id=d,host=h,port=1", "null,id=e", "pipe,id=f,path=/q"]):
         yield "device", f"chardev-{i:02}", b"\1" + text.encode()
     yield "device", "47-escapes-and-dots", b"\0unix:/run/../\x1b[31m\n/etc,name=\x7f"
-    links = ["stream,path=/s,server=on", "stream,addr=[::1]:9", "stream,fd=3", "tap,ifname=t,netns=n",
+    links = ["stream,path=/s,server=on", "stream,addr=[::1]:9", "stream,fd=3",
+             "tap,ifname=t,netns=n",
              "packet,ifname=v", "netns,path=/proc/1/ns/net", "message,path=/a,peer=/b",
              "message,udp=h:1,peer=h:2", "message,seqpacket=/s", "hybrid,path=/h", "vsock,cid=3",
              "vhost-user,path=/v,,w,server"]
@@ -477,7 +479,8 @@ def text_seeds():
     yield "config", "all-options", (
         "c600:unix:/s\nc1000-1003:unix:/s/%p\nc601:chardev:a\ndsocket,id=a,path=/p\n"
         "n10.0.3.0/24\nNvm1\nm1500\nx64\nra\n").encode()
-    yield "config", "47-names", b"N..\nN\x1b[2J\nNa/b\nN\nn1.2.3.4/33\nm0\nx-1\nc600:stdio\nc1:stdio\n"
+    yield "config", "47-names", (
+        b"N..\nN\x1b[2J\nNa/b\nN\nn1.2.3.4/33\nm0\nx-1\nc600:stdio\nc1:stdio\n")
 
 
 def codec_seeds():
