@@ -13,8 +13,39 @@
 
 #define FAULT_BURST       8
 #define FAULT_INTERVAL_US UINT64_C(10000000)
+#define SECOND_US         UINT64_C(1000000)
 
 // --- sessions ------------------------------------------------------------------------------------
+
+// Looked for as seldom as is right to a quarter of the least idle=, and only while there are
+// sessions: traffic costs a note of the time, and no timer.
+static void
+watch_idle(struct hub *hub)
+{
+    if (hub->idle_armed || hub->idle_min_s == 0)
+        return;
+    hub->idle_armed = true;
+    loop_timer_set(hub->loop, hub->idle_timer,
+                   loop_now_us(hub->loop) + hub->idle_min_s * (SECOND_US / 4));
+}
+
+static void
+on_idle_timer(void *ctx)
+{
+    struct hub *hub = ctx;
+    hub->idle_armed = false;
+    relay_reset_idle(hub);
+    socket_reset_idle(hub);
+    if (hub->session_count > 0)
+        watch_idle(hub);
+}
+
+bool
+hub_is_idle(const struct hub *hub, uint16_t channel, uint64_t moved_us)
+{
+    uint32_t idle_s = hub->channels[channel].config.idle_s;
+    return idle_s && loop_now_us(hub->loop) - moved_us >= idle_s * SECOND_US;
+}
 
 bool
 hub_session_begin(struct hub *hub, uint16_t channel)
@@ -29,8 +60,17 @@ hub_session_begin(struct hub *hub, uint16_t channel)
         return false;
     }
     ch->full_told = false;
+    if (ch->config.conn_rate && !bucket_take(&ch->rate, loop_now_us(hub->loop))) {
+        if (!ch->rate_told && log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
+            log_warn("%s: channel %u: refused, more than %u connections per second", hub->guest,
+                     ch->config.port, ch->config.conn_rate);
+        ch->rate_told = true;
+        return false;
+    }
+    ch->rate_told = false;
     ch->sessions++;
     hub->session_count++;
+    watch_idle(hub);
     return true;
 }
 
@@ -210,6 +250,11 @@ hub_add_channel(struct hub *hub, const struct hub_channel *channel)
                 .refilled_us = loop_now_us(hub->loop),
             },
     };
+    if (channel->conn_rate)
+        bucket_init(&hub->channels[hub->channel_count].rate, channel->conn_rate,
+                    loop_now_us(hub->loop));
+    if (channel->idle_s && (hub->idle_min_s == 0 || channel->idle_s < hub->idle_min_s))
+        hub->idle_min_s = channel->idle_s;
     uint16_t index = (uint16_t)hub->channel_count++;
     if (!channel->inward)
         hub->port_channel[channel->port] = (uint16_t)(index + 1);
@@ -249,9 +294,10 @@ hub_new(struct loop *loop, const struct hub_config *config)
     hub->relays = calloc(n, sizeof *hub->relays);
     hub->sockets = calloc(n, sizeof *hub->sockets);
     hub->timer = loop_timer_new(loop, on_timer, hub);
+    hub->idle_timer = loop_timer_new(loop, on_idle_timer, hub);
     hub->stack = stack_new(&config->stack, &relay_stack_ops, hub, loop_now_us(loop));
     if (!hub->channels || !hub->port_channel || !hub->relays || !hub->sockets || hub->timer < 0 ||
-        !hub->stack) {
+        hub->idle_timer < 0 || !hub->stack) {
         hub_free(hub);
         return NULL;
     }
@@ -275,8 +321,8 @@ hub_free(struct hub *hub)
     for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
         if (hub->channels[i].log_fd >= 0)
             close(hub->channels[i].log_fd);
-    if (hub->timer >= 0)
-        loop_timer_free(hub->loop, hub->timer);
+    loop_timer_free(hub->loop, hub->timer);
+    loop_timer_free(hub->loop, hub->idle_timer);
     stack_free(hub->stack);
     free(hub->sockets);
     free(hub->relays);

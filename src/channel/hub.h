@@ -30,10 +30,12 @@ struct hub_opener {
 };
 
 struct hub_channel {
-    uint16_t port;     // of ours; inward: of the guest's, 0: the one that each host client names
-    bool inward;       // the host begins: clients of the device become connections to the guest
-    uint32_t max;      // connections at once; 0: as many as the guest has
-    bool accept_early; // the guest connects before the host end is there (server=on,wait=off)
+    uint16_t port;      // of ours; inward: of the guest's, 0: the one that each host client names
+    bool inward;        // the host begins: clients of the device become connections to the guest
+    uint32_t max;       // connections at once; 0: as many as the guest has
+    uint32_t conn_rate; // connections that may begin per second; 0: as many as come
+    uint32_t idle_s;    // a connection that moves no byte for so long is reset; 0: none is
+    bool accept_early;  // the guest connects before the host end is there (server=on,wait=off)
     const struct device *device; // the caller's, outlives the hub; NULL: a raw stream socket
     const char *text;            // of the device, for log lines; likewise; may be NULL
 };

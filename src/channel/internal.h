@@ -2,6 +2,7 @@
 // What the files of channel/ share: the hub's tables. Nobody outside of channel/ includes this.
 #pragma once
 
+#include "base/bucket.h"
 #include "base/log.h"
 #include "channel/end_io.h"
 #include "channel/hub.h"
@@ -30,6 +31,7 @@ enum relay_state {
 struct relay {
     struct hub *hub;
     struct end_io host;  // while OPEN; while DIALLING its `end` alone
+    uint64_t moved_us;   // when bytes were last moved, or since OPEN
     uint32_t ready_next; // index + 1 on the hub's ready list
     uint32_t generation;
     uint16_t channel;
@@ -78,6 +80,8 @@ struct channel {
     bool asked;        // inward: the opener, for the next client
     uint32_t ask_generation;
     bool full_told;         // that it is at max=, since it last was below
+    struct bucket rate;     // conn-rate=
+    bool rate_told;         // that it is over conn-rate=, since it last was not
     int log_fd;             // logfile=; -1 without
     struct log_limit limit; // of what the guest can have logged
 };
@@ -92,7 +96,10 @@ struct hub {
     struct link *link; // NULL while down
     void (*on_down)(void *ctx);
     void *on_down_ctx;
-    int timer; // the stack's next deadline
+    int timer;           // the stack's next deadline
+    int idle_timer;      // looks for connections over their idle=
+    uint32_t idle_min_s; // least idle= of any channel, 0: none
+    bool idle_armed;
 
     struct channel *channels;
     size_t channel_count;
@@ -100,6 +107,7 @@ struct hub {
     uint32_t session_count;
 
     struct relay *relays;             // max_conns
+    uint32_t relays_touched;          // entries ever used
     uint32_t ready_first, ready_last; // relays with work, index + 1
 
     struct socket_session *sockets; // max_conns
@@ -126,6 +134,9 @@ void hub_flush(struct hub *hub); // stack and link, always together (see the def
 // A fault of a host end, or of its log, that an operator wants to know: "what: errnum", limited.
 void hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errnum);
 
+// A connection that had bytes last at moved_us is over its channel's idle=.
+bool hub_is_idle(const struct hub *hub, uint16_t channel, uint64_t moved_us);
+
 // relay.c
 extern const struct stack_ops relay_stack_ops;
 void
@@ -135,6 +146,7 @@ bool relay_guest_has_finished(const struct hub *hub);
 // Connects to the guest's port, for the host client of an inward channel; takes ownership.
 void
 relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fds, size_t nfds);
+void relay_reset_idle(struct hub *hub);
 void relay_close_all(struct hub *hub); // without the stack's knowledge, at the very end
 
 // relay_pump.c
@@ -151,6 +163,7 @@ void
 socket_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool socket_guest_has_finished(const struct hub *hub);
+void socket_reset_idle(struct hub *hub);
 void socket_close_all(struct hub *hub);
 
 // inward.c

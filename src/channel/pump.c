@@ -49,7 +49,8 @@ struct pump {
 
     // While something must end that does not end by itself, or goes on without an event.
     int timer;
-    bool moved; // bytes moved in this run
+    bool moved;        // bytes moved in this run
+    uint64_t moved_us; // when they last did
     bool timed;
     uint64_t give_up_us; // when timed
     uint64_t poll_us;
@@ -74,6 +75,12 @@ pump_free(struct pump *p)
 {
     dismantle(p);
     splice_reset_fd(p->guest.fd);
+}
+
+uint64_t
+pump_moved_us(const struct pump *p)
+{
+    return p->moved_us;
 }
 
 bool
@@ -333,6 +340,8 @@ run(struct pump *p)
     p->moved = false;
     run_to_host(p);
     run_to_guest(p);
+    if (p->moved)
+        p->moved_us = loop_now_us(p->loop);
     settle(p);
 }
 
@@ -396,6 +405,7 @@ pump_new(struct loop *loop, int guest_fd, const struct host_end *end,
     p->events = *events;
     p->guest = (struct loop_io){guest_fd, on_guest_event, p};
     p->host.end = *end;
+    p->moved_us = loop_now_us(loop);
     p->timer = loop_timer_new(loop, on_timer, p);
     if (p->timer < 0 || end_io_start(&p->host, loop, on_host_event, p) < 0) {
         pump_free(p);

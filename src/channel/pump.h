@@ -25,5 +25,7 @@ struct pump *pump_new(struct loop *loop, int guest_fd, const struct host_end *en
                       const struct pump_events *events);
 // The guest's last byte is with the host end, or nobody will take it any more.
 bool pump_guest_has_finished(const struct pump *p);
+// When bytes were last moved, or the relay began.
+uint64_t pump_moved_us(const struct pump *p);
 // Resets and closes both sides now; no on_done.
 void pump_free(struct pump *p);

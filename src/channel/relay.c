@@ -16,6 +16,14 @@ session_of(const struct relay *r)
     return (r->generation << SESSION_INDEX_BITS) | relay_index(r);
 }
 
+static struct relay *
+relay_of_new_conn(struct hub *hub, uint32_t conn)
+{
+    if (conn >= hub->relays_touched)
+        hub->relays_touched = conn + 1;
+    return &hub->relays[conn];
+}
+
 // A codec's last bytes were acknowledged to the guest: they outlive a connection that ended well.
 static void
 close_end(struct relay *r, bool in_order)
@@ -83,6 +91,7 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
     }
     bool held = r->state == RELAY_OPENING;
     r->state = RELAY_OPEN;
+    r->moved_us = loop_now_us(hub->loop);
     r->writable = true; // a fresh end has room, and the guest may have sent already
     r->readable = !r->host.in_polled;
     if (held)
@@ -102,6 +111,19 @@ relay_refused(struct hub *hub, uint32_t index, uint32_t generation)
         stack_reject(hub->stack, index, loop_now_us(hub->loop));
     else
         stack_abort(hub->stack, index, loop_now_us(hub->loop));
+}
+
+void
+relay_reset_idle(struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->relays_touched; i++) {
+        const struct relay *r = &hub->relays[i];
+        if (r->state != RELAY_OPEN || !hub_is_idle(hub, r->channel, r->moved_us))
+            continue;
+        log_debug("%s: channel %u: conn %u: idle", hub->guest,
+                  hub->channels[r->channel].config.port, i);
+        stack_abort(hub->stack, i, loop_now_us(hub->loop));
+    }
 }
 
 bool
@@ -151,7 +173,7 @@ relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fd
         hub_session_end(hub, channel);
         return;
     }
-    struct relay *r = &hub->relays[conn];
+    struct relay *r = relay_of_new_conn(hub, conn);
     *r = (struct relay){
         .hub = hub,
         .host = {.end = end},
@@ -187,6 +209,7 @@ guest_accepted(struct relay *r)
         return;
     }
     r->state = RELAY_OPEN;
+    r->moved_us = loop_now_us(hub->loop);
     r->writable = true;
     r->readable = !r->host.in_polled;
     relay_make_ready(r);
@@ -218,7 +241,7 @@ on_open(void *ctx, uint32_t conn, const struct stack_peer *peer)
         stack_reject(hub->stack, conn, now_us);
         return;
     }
-    struct relay *r = &hub->relays[conn];
+    struct relay *r = relay_of_new_conn(hub, conn);
     bool early = hub->channels[channel].config.accept_early;
     *r = (struct relay){
         .hub = hub,

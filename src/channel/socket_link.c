@@ -292,6 +292,22 @@ socket_refused(struct hub *hub, uint32_t index, uint32_t generation)
     session_free(t);
 }
 
+void
+socket_reset_idle(struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->sockets_touched; i++) {
+        struct socket_session *t = &hub->sockets[i];
+        if (t->state == SOCKET_JOINED && hub_is_idle(hub, t->channel, splice_moved_us(t->splice))) {
+            splice_free(t->splice);
+            session_over(t);
+        } else if (t->state == SOCKET_PUMPED &&
+                   hub_is_idle(hub, t->channel, pump_moved_us(t->pump))) {
+            pump_free(t->pump);
+            session_over(t);
+        }
+    }
+}
+
 bool
 socket_guest_has_finished(const struct hub *hub)
 {

@@ -39,8 +39,9 @@ struct splice {
 
     // While something must end that does not end by itself.
     int timer;
-    bool timed; // the timer is armed for give_up_us, or for a look at the send queue before
-    bool moved; // bytes moved in this run
+    bool timed;        // the timer is armed for give_up_us, or for a look at the send queue before
+    bool moved;        // bytes moved in this run
+    uint64_t moved_us; // when they last did
     uint64_t give_up_us; // when timed
     uint64_t poll_us;    // until the next look at a send queue
     uint32_t unsent;     // bytes in that queue at the last look
@@ -74,6 +75,12 @@ splice_free(struct splice *s)
     dismantle(s);
     for (int i = 0; i < 2; i++)
         splice_reset_fd(s->sides[i].io.fd);
+}
+
+uint64_t
+splice_moved_us(const struct splice *s)
+{
+    return s->moved_us;
 }
 
 bool
@@ -214,6 +221,8 @@ run(struct splice *s)
     flow_run(s, HOST);
     if (s->sides[GUEST].broken)
         flow_run(s, GUEST); // the line above may have found out
+    if (s->moved)
+        s->moved_us = loop_now_us(s->loop);
     settle(s);
 }
 
@@ -275,6 +284,7 @@ splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *c
         .loop = loop,
         .flows = {{.pipe = {-1, -1}}, {.pipe = {-1, -1}}},
         .on_done = on_done,
+        .moved_us = loop_now_us(loop),
         .ctx = ctx,
         .timer = loop_timer_new(loop, on_timer, s),
     };

@@ -18,6 +18,8 @@ struct splice *
 splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx);
 // The guest's last byte is with the host's side, or nobody will take it any more.
 bool splice_guest_has_finished(const struct splice *s);
+// When bytes were last moved, or the relay began.
+uint64_t splice_moved_us(const struct splice *s);
 // Resets and closes both sides now; no on_done.
 void splice_free(struct splice *s);
 // Closes a TCP socket so that its peer sees RST.

@@ -377,11 +377,26 @@ collect_from(const struct domain *d, uint32_t parent, struct elements *all, stru
     return 0;
 }
 
+// libvirt would drop it without a word.
+static int
+check_places(const struct domain *d, struct error *err)
+{
+    for (uint32_t n = xml_child(&d->xml, d->root, NULL); n != XML_NONE;
+         n = xml_next(&d->xml, n, NULL))
+        if (element_is_ours(d, n))
+            return domain_error(d, n, err, "<%.*s>: is a device (accepted: in <devices>)",
+                                (int)d->xml.nodes[n].name_len,
+                                d->xml.text + d->xml.nodes[n].start + 1);
+    return 0;
+}
+
 int
 elements_collect(const struct domain *d, struct elements *out, struct error *err)
 {
     *out = (struct elements){0};
-    int rc = collect_from(d, d->channels, out, err);
+    int rc = check_places(d, err);
+    if (rc == 0)
+        rc = collect_from(d, d->channels, out, err);
     out->in_metadata = out->count;
     if (rc == 0)
         rc = collect_from(d, d->devices, out, err);

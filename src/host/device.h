@@ -55,6 +55,8 @@ struct device {
     bool signal;          // stdio: Ctrl-C on our terminal still raises SIGINT (default on)
     uint32_t reconnect_s; // client: retry every S seconds instead of refusing; 0: refuse
     uint32_t max;         // max=: connections at once; 0: no limit of its own; 1 when exclusive
+    uint32_t conn_rate;   // conn-rate=: connections opened per second; 0: as many as come
+    uint32_t idle_s;      // idle=: reset a connection that moved no byte for so long; 0: never
     bool proxy;           // proxy=v2: a PROXY header leads the stream
     char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given
     char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends goes there, too

@@ -11,6 +11,8 @@
 
 #define RECONNECT_MAX_S (7 * 24 * 3600)
 #define CONNS_MAX       65536
+#define CONN_RATE_MAX   1000000
+#define IDLE_MAX_S      (7 * 24 * 3600)
 
 static int
 set_path(struct device *dev, const struct option *opt, struct error *err)
@@ -152,6 +154,18 @@ set_max(struct device *dev, const struct option *opt, struct error *err)
 }
 
 static int
+set_conn_rate(struct device *dev, const struct option *opt, struct error *err)
+{
+    return option_uint(opt, 1, CONN_RATE_MAX, &dev->conn_rate, err);
+}
+
+static int
+set_idle(struct device *dev, const struct option *opt, struct error *err)
+{
+    return option_uint(opt, 1, IDLE_MAX_S, &dev->idle_s, err);
+}
+
+static int
 set_name(struct device *dev, const struct option *opt, struct error *err)
 {
     if (opt->bare || opt->value[0] == '\0')
@@ -226,6 +240,8 @@ static const struct device_option table[] = {
     {"signal", "signal=on|off", {K(STDIO), K(STDIO)}, set_signal},
     {"mux", NULL, {ANY, ANY}, set_mux},
     {"max", "max=N", {ANY, ANY}, set_max},
+    {"conn-rate", "conn-rate=N", {ANY, ANY}, set_conn_rate},
+    {"idle", "idle=S", {ANY, ANY}, set_idle},
     {"proxy", "proxy=v2", {PROXIED, PROXIED}, set_proxy},
     {"name", "name=NAME", {ANY, ANY}, set_name},
     {"logfile", "logfile=PATH", {ANY, ANY}, set_logfile},
@@ -245,8 +261,6 @@ static const struct {
 } refused[] = {
     {"rate", NOT_YET "use max= to limit connections"},
     {"burst", NOT_YET "use max= to limit connections"},
-    {"conn-rate", NOT_YET "use max= to limit connections"},
-    {"idle", NOT_YET "let the service close what is idle"},
     {"to", "is refused, nobody would know which port was free; use one port instead"},
     {"fd", NOT_YET "use a path or an address instead"},
     {"id", "belongs to -chardev; use name=NAME instead"},
@@ -258,7 +272,7 @@ static const struct {
 #define REFUSED_SIZE (sizeof(refused) / sizeof(refused[0]))
 
 struct accepted {
-    char text[256];
+    char text[384];
 };
 
 // The options that go with a device, but for `left_out` (NULL: none of them).

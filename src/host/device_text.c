@@ -168,6 +168,10 @@ device_describe(const struct device *dev, char *out, size_t out_size)
         add(&t, ", IPv%d only", dev->ipv4 ? 4 : 6);
     if (dev->max > 0 && !device_is_exclusive(dev->kind))
         add(&t, ", at most %u at once", dev->max);
+    if (dev->conn_rate > 0)
+        add(&t, ", at most %u opened per second", dev->conn_rate);
+    if (dev->idle_s > 0)
+        add(&t, ", reset when idle for %u s", dev->idle_s);
     if (dev->name[0])
         add(&t, ", called %s", dev->name);
     if (dev->logfile[0])

@@ -129,6 +129,8 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
         struct hub_channel ch = {.port = spec->port,
                                  .inward = spec->inward,
                                  .max = spec->device.max,
+                                 .conn_rate = spec->device.conn_rate,
+                                 .idle_s = spec->device.idle_s,
                                  .accept_early = spec->device.server && !spec->device.wait,
                                  .device = &spec->device,
                                  .text = spec->text};

@@ -43,9 +43,72 @@ log_write(struct virtqueue *q, const uint8_t *at, size_t len)
     guest_memory_dirty(q->memory, at, len);
 }
 
+static uint16_t
+load_flags(const struct virtqueue *q, uint32_t at)
+{
+    return load_u16(q->desc + (size_t)at * DESC_BYTES + AT_FLAGS);
+}
+
+// In which round of the ring the entry was last written by the driver, or marked used by us.
+static bool
+round_of(uint16_t flags)
+{
+    return flags & FLAG_AVAIL;
+}
+
+static bool
+looks_used(uint16_t flags)
+{
+    return !!(flags & FLAG_AVAIL) == !!(flags & FLAG_USED);
+}
+
+// The first entry of another round than entry 0's; the size when there is none.
+static uint32_t
+find_seam(const struct virtqueue *q)
+{
+    uint32_t at = 1;
+    while (at < q->size && round_of(load_flags(q, at)) == round_of(load_flags(q, 0)))
+        at++;
+    return at;
+}
+
+// A front-end whose back-end died does not know where that was; it says the start, as for a fresh
+// ring. Where each chain has one entry, the ring itself tells: used entries, then available ones.
+// Anything else, and the base stands.
+static void
+find_place(struct virtqueue *q)
+{
+    uint32_t place = 0, starts = 0, available = 0;
+    for (uint32_t at = 0; at < q->size; at++) {
+        bool used = looks_used(load_flags(q, at));
+        available += !used;
+        if (used || !looks_used(load_flags(q, at > 0 ? at - 1 : q->size - 1)))
+            continue;
+        place = at;
+        starts++;
+    }
+    uint32_t seam = find_seam(q);
+    bool wrap = round_of(load_flags(q, 0));
+    if (available == 0) { // the driver has added nothing: we are where the rounds meet
+        place = seam < q->size ? seam : 0;
+        wrap = seam < q->size ? wrap : !wrap;
+    } else {
+        if (available == q->size)
+            place = seam < q->size ? seam : 0;
+        wrap = round_of(load_flags(q, place));
+    }
+    if (starts > 1)
+        return;
+    q->next_avail = (uint16_t)place;
+    q->avail_wrap = wrap;
+}
+
 void
 virtqueue_packed_start(struct virtqueue *q)
 {
+    // With indirect tables a driver has no use for longer chains.
+    if (q->indirect && q->next_avail == 0 && q->avail_wrap)
+        find_place(q);
     // All that was taken was given back before the ring stopped, so there is one place, not two.
     // DPDK's front-end sends the upper half of the base as zeros.
     q->seen_avail = q->next_used = q->published_used = q->next_avail;

@@ -143,6 +143,8 @@ OURS = [
     ("udp:[::1]:5@[::1]:{f}", "udp to [::1]:5 from [::1]:{f}"),
     ("null,logfile={n}", "logged to {n}"),
     ("null,max=7", "at most 7 at once"),
+    ("null,conn-rate=5", "at most 5 opened per second"),
+    ("unix:{u},idle=90", "reset when idle for 90 s"),
     ("stdio,signal=off", "standard input and output, Ctrl-C is input"),
     ("unix:{u},max=3", "at most 3 at once"),
 ]

@@ -133,6 +133,44 @@ def test_over_the_limit_of_the_channel(guest, listen, socket_path):
     assert receive_exactly(g, 5) == b"hello"
 
 
+def test_opened_too_fast(guest, listen, socket_path):
+    service = listen(socket_path)
+    guest.start(f"600:unix:{socket_path},conn-rate=3")
+    pairs = [(guest.connect(), service.accept()) for _ in range(3)]
+    expect_quick_refusal(guest)
+    assert "more than 3 connections per second" in guest.daemon.wait_for_log("refused")
+    time.sleep(1)
+    pairs += [(guest.connect(), service.accept()) for _ in range(3)]
+    for g, h in pairs:
+        h.sendall(b"hello")
+        assert receive_exactly(g, 5) == b"hello"
+
+
+@pytest.mark.parametrize("more", ["", ",logfile={}/log"], ids=["raw", "logged"])
+def test_idle_for_too_long(guest, listen, socket_path, directory, more):
+    """With a log file a socket link copies instead of splicing."""
+    service = listen(socket_path)
+    guest.start(f"600:unix:{socket_path},idle=1" + more.format(directory))
+    idle, busy = [(guest.connect(), service.accept()) for _ in range(2)]
+    began = time.monotonic()
+    idle[0].settimeout(0.2)
+    with pytest.raises(ConnectionResetError):
+        while time.monotonic() < began + 5:
+            busy[0].sendall(b"x")
+            assert receive_exactly(busy[1], 1) == b"x"
+            try:
+                idle[0].recv(1)
+            except TimeoutError:
+                pass
+    assert 1 <= time.monotonic() - began < 3
+    try:
+        assert idle[1].recv(1) == b""
+    except ConnectionResetError:
+        pass
+    busy[1].sendall(b"alive")
+    assert receive_exactly(busy[0], 5) == b"alive"
+
+
 def test_backlog_full_is_refused_and_blocks_nothing(guest, listen, socket_path, directory):
     full = listen(socket_path, backlog=1)
     listen(directory / "echo.sock", echo)

@@ -193,8 +193,8 @@ def test_guest_moves_to_another_qemu(processes, vmchannel, system, listen, direc
 
 @pytest.mark.timeout(120)
 def test_packed_rings(processes, vmchannel, system, listen, helpers, directory):
-    """Linux and QEMU with the other format: exact bytes, a NIC reset by the guest, a pause, and a
-    QEMU that is started anew."""
+    """Linux and QEMU with the other format: exact bytes, a worker that dies, a NIC reset by the
+    guest, a pause, and a QEMU that is started anew."""
     listen(directory / "lines", answer_lines)
     side = Side("listen", processes, vmchannel, system, directory)
     side.start_daemon()
@@ -203,6 +203,8 @@ def test_packed_rings(processes, vmchannel, system, listen, helpers, directory):
     expect_talk(side.machine, 5)
     assert "packed ring 0 runs" in side.daemon.log()
     expect_exact_transfer(side.machine, processes, helpers, directory / "bulk")
+    os.kill(side.daemon.worker(), signal.SIGKILL)
+    recovers(side.machine)
     reset_nic(side.machine)
     expect_talk(side.machine, 2)
     monitor(directory / "monitor", "stop")

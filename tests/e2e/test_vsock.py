@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""AF_VSOCK as a device (design 4) and as a link (design 6), over the loopback of Debian's kernel:
-vmchannel, its guests and its services all run inside one QEMU guest (harness/inner.py). What the
-kernel has to say about ends there: close(2) and a killed process look alike, an end of file for who
-reads and EPIPE for who writes; there is no reset; and nobody listens is ECONNRESET."""
+"""AF_VSOCK as a device (design 4) and as a link (design 6), over the loopback and the vhost-vsock
+of Debian's kernel: vmchannel, its guests and its services all run inside one QEMU guest
+(harness/inner.py), and guests with a CID of their own are played by vsockguest.c. What the kernel
+has to say about ends there: close(2) and a killed process look alike, an end of file for who reads
+and EPIPE for who writes; there is no reset; and nobody listens is ECONNRESET."""
 
 import os
 import socket
@@ -10,12 +11,14 @@ import socket
 import pytest
 
 from conftest import tracked_directory
+from harness import document
 from harness import inner as inner_vm
 from harness.daemon import Daemon
 from harness.exchange import expect_exact
+from harness.inner import last_json
 from harness.processes import Processes
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(90)
 
 MODULES = ["vsock_loopback", "vhost_vsock", "tun", "veth"]
 LOCAL = "1"         # VMADDR_CID_LOCAL
@@ -53,6 +56,12 @@ def inner(inner_vms):
     inner_vms.tidy()
 
 
+def unload(inner, *modules):
+    """A socket that was closed holds them for another 8 s."""
+    inner.sh(f"for module in {' '.join(modules)}; do while [ -e /sys/module/$module ]; do "
+             "rmmod $module || sleep 0.2; done; done 2>/dev/null")
+
+
 def ends(told):
     """What became of each step of a script."""
     assert told["error"] == "", told
@@ -67,8 +76,7 @@ NO_VSOCK = "vmchannel: vsock: cannot make a socket: Address family not supported
 def test_kernel_without_vsock_is_told(inner_vms):
     """In there it can be had: as modules, hidden from those that would load them."""
     inner = inner_vms.ready()
-    inner.sh("until rmmod vhost_vsock vsock_loopback vmw_vsock_virtio_transport_common vsock; do "
-             "[ -e /sys/module/vsock ] || break; sleep 0.2; done 2>/dev/null")
+    unload(inner, "vhost_vsock", "vsock_loopback", "vmw_vsock_virtio_transport_common", "vsock")
     told = inner.try_sh(f"mv /lib/modules /lib/hidden; "
                         f"vmchannel serve --link vsock,cid={LOCAL} -vmchannel 600:null; code=$?; "
                         "mv /lib/hidden /lib/modules; exit $code")
@@ -293,14 +301,30 @@ def test_link_port_in_use_is_refused(inner, serve):
         1, "vmchannel: vsock: port 600: cannot listen: Address already in use")
 
 
-def test_link_other_cids_are_turned_away(inner, serve):
-    """Once vhost-vsock is there, a guest is thinkable; this host's own programs are not it."""
-    argv = "vmchannel serve --link vsock,cid=77 -vmchannel 600:null"
-    code, told = inner.try_sh(f"rmmod vhost_vsock 2>/dev/null; {argv}")
-    assert code == 1 and told.startswith("vmchannel: vsock: no guest can reach this host"), told
+def test_link_is_refused_where_no_guest_could_come(inner):
+    unload(inner, "vhost_vsock")
+    told = inner.try_sh("vmchannel serve --link vsock,cid=3 -vmchannel 600:null")
+    assert told == (1, "vmchannel: vsock: no guest can reach this host, /dev/vhost-vsock is not "
+                       "there: No such device\n")
+
+
+def test_link_serves_its_guest_alone(inner):
+    """By the document's line, which is for the guest with the CID 3."""
     inner.sh("modprobe vhost_vsock")
-    host = inner.start("guestprobe", "serve", *UNIX, "recv", ready="ready")
-    daemon = serve("77", f"unix:{SERVICE}", "-v", "-v")
-    expect_turned_away(inner)
+    section = document.sections()["Any hypervisor with vhost-vsock"]
+    argv = document.command(section.text_of("vmchannel"))
+    daemon = inner.start(*argv[:2], "-v", "-v", *argv[2:], ready="ready")
+    [service] = [a.removeprefix("600:") for a in argv if a.startswith("600:")]
+    for round_ in "one", "two":
+        host = inner.start("guestprobe", "serve", service, "-", "recv", f"send:{round_}", "shut",
+                           ready="ready")
+        for stranger in 4, 77:
+            told = last_json(inner.sh(f"vsockguest {stranger} 600 hello"))
+            assert told == {"got": "", "end": "shutdown"}
+        expect_turned_away(inner)  # of this host's own programs
+        told = last_json(inner.sh(f"vsockguest 3 600 'from the guest, {round_}'"))
+        assert told == {"got": f"{round_}\n", "end": "shutdown"}
+        assert ends(host.result())[0] == ("recv", f"from the guest, {round_}", "eof")
+        inner.sh(f"rm {service.removeprefix('unix:')}")
     daemon.wait_for("channel 600: refused, of another CID")
-    assert inner.sh(f"cat {host.out}") == "ready"  # nobody came
+    assert last_json(inner.sh("vsockguest 3 601 hello")) == {"got": "", "end": "reset"}

@@ -4,7 +4,7 @@
 # worker's sandbox, is refused on the first root file system. From there on it is as any guest, but
 # that init is another process: it has orphans, and their ends would break into the agent's `read`.
 export PATH=/bin:/sbin
-mkdir /new
+mkdir /new /run
 mount -t tmpfs -o size=75%,mode=755 root /new
 for entry in /*; do
     [ "$entry" = /new ] || cp -a "$entry" /new/

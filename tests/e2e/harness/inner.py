@@ -13,7 +13,7 @@ from harness.guests import CHANNEL
 from harness.machine import Machine, build_initramfs
 from harness.programs import HERE
 
-OURS = "vmchannel guestprobe hostpeer"
+OURS = "vmchannel guestprobe hostpeer vsockguest"
 READY_S = 10
 COMMAND_S = 20
 LINKS = {"tap": [], "netns": ["--link", "netns"]}  # of `vmchannel run`
@@ -26,8 +26,8 @@ def libraries(program) -> list[Path]:
 
 
 def build(directory: Path, vmchannel: Path, helpers, modules) -> Path:
-    files = {"bin/vmchannel": vmchannel, "bin/hostpeer": helpers["hostpeer"],
-             "sbin/agent": HERE / "guest_init.sh"}
+    files = {"bin/vmchannel": vmchannel, "sbin/agent": HERE / "guest_init.sh",
+             **{f"bin/{name}": helpers[name] for name in ("hostpeer", "vsockguest")}}
     files |= {str(library).lstrip("/"): library for library in libraries(vmchannel)}
     return build_initramfs(directory / "inner.cpio", helpers["guestprobe"],
                            HERE / "guests/tmpfs_init.sh", files, modules)
@@ -136,7 +136,7 @@ class Inner:
         self.sh(f"kill $(pidof {OURS}) 2>/dev/null; n=0; "
                 f"while pidof {OURS} && [ $n -lt 100 ]; do sleep 0.02; n=$((n+1)); done; true")
         left = self.sh(f"pidof {OURS} || true")
-        self.sh(f"kill -9 $(pidof {OURS}) 2>/dev/null; rm -rf /tmp/*; true")
+        self.sh(f"kill -9 $(pidof {OURS}) 2>/dev/null; rm -rf /tmp/* /run/*; true")
         assert left == "", f"processes left behind: {left}"
 
 

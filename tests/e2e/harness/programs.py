@@ -12,6 +12,7 @@ SOURCES = {
     "guestprobe": ["guestprobe.c", "address.c", "transfer.c"],
     "hostpeer": ["hostpeer.c", "address.c", "transfer.c"],
     "bridge": ["bridge.c"],
+    "vsockguest": ["vsockguest.c"],
     "flood": ["flood.c"],
 }
 

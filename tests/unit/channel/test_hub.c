@@ -97,6 +97,53 @@ TEST(max_refuses_the_next_one_until_the_first_is_gone)
     rig_fini(&r);
 }
 
+TEST(conn_rate_refuses_what_comes_too_fast)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel){.port = 600, .conn_rate = 2});
+    rig_channel(&r, (struct hub_channel){.port = 601});
+    int fds[4];
+    rig_join(&r, 600, &fds[0]);
+    rig_join(&r, 600, &fds[1]);
+    uint32_t third = rig_connect(&r, 600);
+    rig_until(&r, &r.conns[third].closed);
+    assert_int_equal(r.conns[third].reason, STACK_REFUSED);
+    rig_join(&r, 601, &fds[2]); // the other channel has its own
+    rig_turns(&r, 600);
+    rig_join(&r, 600, &fds[3]);
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
+    rig_fini(&r);
+}
+
+TEST(idle_connection_is_reset_and_a_busy_one_is_not)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel){.port = 600, .idle_s = 1});
+    rig_channel(&r, (struct hub_channel){.port = 601});
+    int idle_fd, sending_fd, receiving_fd, other_fd;
+    uint32_t idle = rig_join(&r, 600, &idle_fd);
+    uint32_t sending = rig_join(&r, 600, &sending_fd);
+    uint32_t receiving = rig_join(&r, 600, &receiving_fd);
+    uint32_t other = rig_join(&r, 601, &other_fd); // has no such limit
+    uint64_t from_us = loop_clock_us();
+    while (!r.conns[idle].closed) {
+        assert_true(loop_clock_us() - from_us < 4000000);
+        rig_send(&r, sending, "x", 1);
+        assert_int_equal(write(receiving_fd, "y", 1), 1);
+        rig_turns(&r, 100);
+    }
+    assert_true(loop_clock_us() - from_us >= 1000000);
+    assert_int_equal(r.conns[idle].reason, STACK_RESET);
+    expect_eof(idle_fd);
+    assert_false(r.conns[sending].closed || r.conns[receiving].closed || r.conns[other].closed);
+    close(idle_fd);
+    close(sending_fd);
+    close(receiving_fd);
+    close(other_fd);
+    rig_fini(&r);
+}
+
 TEST(early_guest_writes_and_nothing_is_dropped)
 {
     rig_init(&r);

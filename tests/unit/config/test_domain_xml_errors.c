@@ -69,6 +69,13 @@ TEST(words_that_mean_nothing)
     refused(ONE(GOOD "<target path='/q'/>"), "4:", "<target>: given twice");
 }
 
+TEST(elements_out_of_place)
+{
+    refused("<domain type='kvm'>\n<name>vm</name>\n<interface type='vmchannel'>" GOOD
+            "</interface><devices/></domain>",
+            "3:", "is a device (accepted: in <devices>)");
+}
+
 TEST(addresses_that_clash)
 {
     refused(TWO(GOOD MAC("1"), OTHER MAC("2")), "5:", "<mac>: the vmchannel interface at line 4");

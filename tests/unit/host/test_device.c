@@ -90,6 +90,9 @@ TEST(other_options_are_read)
     assert_true(parsed("unix:name,abstract").abstract);
     assert_false(parsed("unix:name,abstract=on,tight=off").tight);
     assert_int_equal(parsed("unix:/p,max=1").max, 1);
+    assert_int_equal(parsed("pty,conn-rate=9").conn_rate, 9);
+    assert_int_equal(parsed("cmd:cat").idle_s, 0);
+    assert_int_equal(parsed("null,idle=604800").idle_s, 604800);
     assert_string_equal(parsed("unix:/p,name=virsh").name, "virsh");
 }
 
@@ -124,6 +127,11 @@ TEST(bad_values_are_refused)
     refused("unix:/p,max=0", "option max");
     refused("unix:/p,max=65537", "option max");
     refused("unix:/p,max=1x", "option max");
+    refused("unix:/p,conn-rate=0", "option conn-rate");
+    refused("unix:/p,conn-rate=1000001", "option conn-rate");
+    refused("null,idle=0", "option idle");
+    refused("null,idle=-1", "option idle");
+    refused("null,idle", "option idle");
     refused("unix:/p,name", "option name");
     refused("unix:/p,name=", "option name");
     refused("unix:/p,name=a\nb", "control characters");

@@ -63,7 +63,7 @@ TEST(what_is_wrong_is_named)
         {"bogus,id=a", "chardev a: bogus: unknown backend (accepted: socket"},
         {"cmd,id=a", "chardev a: cmd: unknown backend"},
         {"null,id=a,", "nothing follows the last comma"},
-        {"null,id=a,rows=3", "chardev a: null: unknown option 'rows' (accepted: max=N, name=NAME"},
+        {"null,id=a,rows=3", "chardev a: null: unknown option 'rows' (accepted: max=N, "},
         {"null,id=a,server", "chardev a: null: option 'server' does not go with this device"},
         {"socket,id=a", "chardev a: socket: no path and no port (accepted: path=PATH for a unix"},
         {"socket,id=a,path=/p,port=1", "chardev a: socket: path does not go with host or port"},

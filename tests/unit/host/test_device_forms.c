@@ -184,8 +184,8 @@ TEST(wrong_options)
     static const struct invalid rows[] = {
         {"tcp:h:1,foo", "tcp: unknown option 'foo' (accepted: server=on|off, wait=on|off, "
                         "reconnect=S, nodelay=on|off, ipv4=on|off, ipv6=on|off, telnet=on|off, "
-                        "websocket=on|off, max=N, proxy=v2, name=NAME, logfile=PATH, "
-                        "logappend=on|off)"},
+                        "websocket=on|off, max=N, conn-rate=N, idle=S, proxy=v2, name=NAME, "
+                        "logfile=PATH, logappend=on|off)"},
         {"tcp:h:1,path=/p", "tcp: option 'path' does not go with this device (accepted: server"},
         {"tcp:h:1,host=i", "tcp: option 'host' does not go with this device"},
         {"tcp:h:1,abstract", "option 'abstract' does not go with this device"},
@@ -235,8 +235,6 @@ TEST(options_that_no_device_has_say_what_to_use_instead)
     static const struct invalid rows[] = {
         {"unix:/p,rate=1M", "unix: option 'rate' is not in this version; use max= to limit"},
         {"tcp:h:1,burst=5", "tcp: option 'burst' is not in this version; use max="},
-        {"pty,conn-rate=5", "pty: option 'conn-rate' is not in this version; use max="},
-        {"null,idle=5", "null: option 'idle' is not in this version; let the service close"},
         {"tcp::1,server,to=9", "option 'to' is refused, nobody would know which port was free"},
         {"unix:/p,fd=3", "option 'fd' is not in this version; use a path or an address"},
         {"unix:/p,id=x", "option 'id' belongs to -chardev; use name=NAME instead"},

@@ -292,16 +292,6 @@ TEST(values_that_cannot_be_end_the_link)
 #define VIRTIO_RING_PACKED BIT64(34)
 
 // Nothing of theirs (wrap counters, ids, empty chains) is ever looked at.
-TEST(packed_rings_are_not_to_be_had)
-{
-    struct vhost_guest g = vg_new();
-    vg_connect(&g);
-    assert_false(vg_ask(&g, VHOST_GET_FEATURES) & VIRTIO_RING_PACKED);
-    vg_u64(&g, VHOST_SET_FEATURES, VG_FEATURES | VIRTIO_RING_PACKED);
-    expect_down(&g, "not offered");
-    vg_free(&g);
-}
-
 TEST(descriptors_that_do_not_fit_end_the_link)
 {
     struct vhost_guest g = vg_start(VG_FEATURES);
