@@ -126,9 +126,10 @@ parse_channel(const char *text, struct channel_spec *out, struct error *err)
 {
     size_t len = strcspn(text, ":");
     const char *id = text[len] == ':' ? chardev_of(text + len + 1) : NULL;
-    if (!id || !channel_port_parse(text, len, &out->port))
+    uint16_t port;
+    if (!id || !channel_port_parse(text, len, &port))
         return channel_spec_parse(text, out, err);
-    memset(&out->device, 0, sizeof(out->device));
+    *out = (struct channel_spec){.port = port};
     if (!chardev_id_is_valid(id))
         return error_set(err, 0, "channel %u: chardev '%.64s': not an id (" CHARDEV_USE ")",
                          out->port, id);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A split virtqueue whose driver writes what it likes where it likes, also from another thread
-// while the queue is worked on. Whatever is taken lies in the guest's memory; work is bounded.
+// A virtqueue, split or packed, whose driver writes what it likes where it likes, also from another
+// thread while the queue is worked on. Whatever is taken lies in the guest's memory; work is
+// bounded.
 //
 // Input: size and features, operations of driver and device, and behind a marker the writes that
 // the racing thread repeats.
@@ -51,7 +52,7 @@ map_memory(void)
 }
 
 static void
-write_descriptor(struct cursor *c)
+write_descriptor(struct cursor *c, bool packed)
 {
     uint8_t to = cursor_u8(c), where = cursor_u8(c), length = cursor_u8(c), flags = cursor_u8(c);
     static const uint64_t addrs[] = {
@@ -63,11 +64,12 @@ write_descriptor(struct cursor *c)
     uint16_t next = cursor_u8(c);
     // The table, or in bit 7: an indirect table in the data.
     uint8_t *at = driver + (to & 0x80 ? 0xc000 : 0) + (to & 0x7f) * 16u;
-    uint16_t flags16 = flags;
+    // Packed: an id, then the flags, with "available" in bit 7, and "used" as bit 6 says.
+    uint16_t flags16 = (uint16_t)(packed && flags & 0x40 ? flags | 0x8000 : flags);
     memcpy(at, &addr, 8);
     memcpy(at + 8, &len, 4);
-    memcpy(at + 12, &flags16, 2);
-    memcpy(at + 14, &next, 2);
+    memcpy(at + 12, packed ? &next : &flags16, 2);
+    memcpy(at + 14, packed ? &flags16 : &next, 2);
 }
 
 static void
@@ -121,7 +123,7 @@ take(struct virtqueue *q, bool writable, uint8_t then)
     }
     assert(len == chain.len);
     if (then & 1)
-        virtqueue_untake(q, 1);
+        virtqueue_untake(q, chain.head.entries);
     else
         virtqueue_complete(q, chain.head, (uint32_t)len);
 }
@@ -135,7 +137,7 @@ run_op(struct virtqueue *q, const struct virtqueue_addr *addr, struct cursor *c)
     case 0:
     case 1:
     case 2:
-        write_descriptor(c);
+        write_descriptor(c, q->packed);
         break;
     case 3: // entry, head
         arg = cursor_u8(c);
@@ -167,7 +169,9 @@ run_op(struct virtqueue *q, const struct virtqueue_addr *addr, struct cursor *c)
     case 12:
         virtqueue_no_kick(q);
         break;
-    case 13:
+    case 13: // at any place that its format has
+        if (op & 16)
+            virtqueue_set_base(q, op & 32 ? cursor_u32(c) : cursor_u8(c));
         virtqueue_start(q, addr, &err);
         break;
     case 14:
@@ -215,8 +219,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         pthread_join(thread, NULL);
     // Started anew behind a driver that behaves, it works.
     memset(driver, 0, 2 * REGION);
+    virtqueue_stop(&q);
     q.size = 4;
-    q.next_avail = 0;
+    q.packed = false;
+    virtqueue_set_base_to_start(&q);
     addr = (struct virtqueue_addr){.desc = USER, .avail = USER + AVAIL, .used = USER + USED};
     const uint64_t at = GUEST + 0xc000, rest = 100;
     memcpy(driver, &at, 8);

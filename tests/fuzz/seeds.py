@@ -360,6 +360,20 @@ def virtqueue_seeds():
     yield "33-descriptor-of-the-ring", program(desc(1, where=4 << 3), post(1), run, TAKE_WRITABLE)
     yield "34-broken-stays-broken", program(loops["itself"], post(1), run * 4, b"\x0d", run)
     yield "36-kicks", program(*[WANT, NO_KICK] * 4, desc(1), post(1), WANT, run, how=4 | 8)
+    packed = 4 | 16 | 128
+    yield "37-packed-and-good", program(desc(0, length=4, flags=0x80, following=7), run, how=packed)
+    yield "37-packed-wrap-counter-wrong", program(
+        desc(0, length=4, flags=0xc0), run, desc(0, length=4, flags=0), run, how=packed)
+    yield "37-packed-ids", program(*(desc(i, length=4, flags=0x80, following=255)
+                                     for i in range(16)), run, PUBLISH, run, how=packed)
+    yield "37-packed-chain-without-end", program(*(desc(i, length=4, flags=0x81)
+                                                   for i in range(16)), run, how=packed)
+    yield "37-packed-empty-chain", program(desc(0, length=1, flags=0x80), run, how=packed)
+    yield "37-packed-indirect", program(desc(0, length=5, flags=0x84), desc(0, table=1), run,
+                                        how=packed)
+    yield "37-packed-racing", program(*(desc(i, length=4, flags=0x80) for i in range(16)),
+                                      *[ALL_OF_IT, WANT] * 20, how=packed,
+                                      race=u16(8) + b"\4\0\0\0\1\0\x80\0" + u16(8) + bytes(8))
     yield "42-rings-overlap", program(desc(1), post(1), run, where=1)
     yield "42-ring-misaligned", program(desc(1), post(1), run, where=3)
 
@@ -483,6 +497,28 @@ def text_seeds():
         b"N..\nN\x1b[2J\nNa/b\nN\nn1.2.3.4/33\nm0\nx-1\nc600:stdio\nc1:stdio\n")
 
 
+def document_seeds():
+    yield "vmi", "annotations", (
+        b'{"kind":"VirtualMachineInstance","metadata":{"name":"vm","uid":"u-1","annotations":'
+        b'{"vmchannel/channels":" 600:unix:/a\\n601:unix:/b,server,nowait ",'
+        b'"vmchannel/socket-dir":"/run/s"}}}')
+    yield "vmi", "47-escapes", b'{"metadata":{"uid":"\\u0000\\u001b","annotations":[1e999,null]}}'
+    yield "vmi", "47-nested", b'{"metadata":' * 40
+    domain = ("<domain type='kvm'>\n  <name>vm</name>\n  <memory unit='MiB'>64</memory>\n"
+              "  <devices>\n    {}\n  </devices>\n</domain>\n")
+    element = ("<interface type='vmchannel'><source port='600'/><target path='/some/path'/>"
+               "</interface>")
+    guestfwd = ("<channel type='unix'><source mode='bind' path='/p'/><target type='guestfwd' "
+                "address='10.0.2.4' port='600'/></channel>")
+    for name, inner in (("one", element), ("two", element + element.replace("600", "601")),
+                        ("same-port", element * 2), ("guestfwd", guestfwd), ("none", "")):
+        yield "domain_xml", f"domain-{name}", domain.format(inner).encode()
+    yield "domain_xml", "47-entities", (
+        b"<!DOCTYPE d [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><domain>&b;</domain>")
+    yield "domain_xml", "47-path-with-dots-and-escapes", domain.format(
+        element.replace("/some/path", "/../&#27;&lt;&#x0a;")).encode()
+
+
 def codec_seeds():
     yield "websocket", b"\1\x10\xff" + b"\x82\x85\1\2\3\4hello" + b"\x89\x80\0\0\0\0"
     yield "websocket-handshake", b"\3\7\xff" + b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"
@@ -499,6 +535,7 @@ def all_seeds():
         for name, data in seeds():
             yield target, name, data
     yield from text_seeds()
+    yield from document_seeds()
 
 
 def main(argv):
