@@ -19,8 +19,10 @@ DEMO="$GUEST iproute2 python3"
 PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodejs node-ws
     openssh-client openssh-server redis-tools nginx-light"
 BENCH="$DEMO passt slirp4netns socat"
-# libvirt: its schema, its QEMU driver within virsh, and domain XML that others wrote.
-LIBVIRT="libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libxml2-utils virtinst"
+# libvirt: its daemons and their user, its schema, its QEMU driver within virsh, and domain XML that
+# others wrote.
+LIBVIRT="libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev
+    libxml2-utils virtinst"
 CHECK="$DEMO $LIBVIRT clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping
     procps strace python3-pytest python3-scapy python3-websockets $PEERS"
 

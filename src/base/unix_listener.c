@@ -191,6 +191,41 @@ unix_listener_open_type(struct unix_listener *l, int type, const char *path, str
     return open_type(l, type, path, false, false, err);
 }
 
+// By a descriptor of the very socket: who may write in its directory could put something else
+// there.
+static int
+share_socket(int fd, const struct unix_listener *l, const struct unix_access *access)
+{
+    struct stat st;
+    char self[32];
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISSOCK(st.st_mode) || st.st_dev != l->dev || st.st_ino != l->ino)
+        return -ESTALE;
+    bool owner = access->uid != (uid_t)-1 || access->gid != (gid_t)-1;
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    // The mode first: it is the owner's to change.
+    if (access->mode != 0 && chmod(self, access->mode) < 0)
+        return -errno;
+    if (owner && fchownat(fd, "", access->uid, access->gid, AT_EMPTY_PATH) < 0)
+        return -errno;
+    return 0;
+}
+
+int
+unix_listener_share(const struct unix_listener *l, const struct unix_access *access,
+                    struct error *err)
+{
+    if (l->path[0] == '\0')
+        return 0;
+    int fd = open(l->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(err, errno, "%s", l->path);
+    int rc = share_socket(fd, l, access);
+    close(fd);
+    return rc < 0 ? error_set(err, -rc, "%s: cannot set its owner, group or mode", l->path) : 0;
+}
+
 void
 unix_listener_close(struct unix_listener *l)
 {

@@ -18,6 +18,15 @@ struct unix_listener {
     ino_t ino;
 };
 
+// Who may use a socket of ours, beyond what it is made with: its maker alone (0700).
+struct unix_access {
+    mode_t mode; // 0: as made
+    uid_t uid;   // (uid_t)-1: as made
+    gid_t gid;   // (gid_t)-1: as made
+};
+
+#define UNIX_ACCESS_AS_MADE ((struct unix_access){0, (uid_t)-1, (gid_t)-1})
+
 // Fills sa for a path or an abstract name (tight: the name's length only; else padded with zeros to
 // the whole of sun_path, as QEMU's tight=off). Returns the address length, or -ENAMETOOLONG.
 int unix_address(struct sockaddr_un *sa, const char *path, bool abstract, bool tight);
@@ -28,5 +37,9 @@ int unix_listener_open(struct unix_listener *l, const char *path, bool abstract,
                        struct error *err);
 // Likewise, at a path, of another type than SOCK_STREAM. SOCK_DGRAM: bound only.
 int unix_listener_open_type(struct unix_listener *l, int type, const char *path, struct error *err);
+// Gives the socket at its path to others. Harmless without a path. 0, or -errno
+// with err naming the path, and the listener is as it was or shared with fewer than asked for.
+int unix_listener_share(const struct unix_listener *l, const struct unix_access *access,
+                        struct error *err);
 // Closes, removes the socket (if it is still ours) and the lock file. Harmless when closed.
 void unix_listener_close(struct unix_listener *l);

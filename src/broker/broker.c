@@ -338,6 +338,23 @@ open_link(struct broker *b, const struct broker_config *config, struct error *er
     return b->source ? 0 : -EINVAL;
 }
 
+// A link's Unix sockets belong to the user that the hypervisor is to find behind them.
+static int
+share_link(struct broker *b, const struct broker_config *config, struct error *err)
+{
+    struct unix_access access = b->guest->access;
+    int rc = 0;
+    if (config->user && access.gid == (gid_t)-1)
+        access.gid = config->user->gid;
+    if (config->user)
+        access.uid = config->user->uid;
+    if (b->source)
+        rc = link_source_share(b->source, &access, err);
+    for (size_t i = 0; rc == 0 && b->hybrid && i < b->guest->channel_count; i++)
+        rc = unix_listener_share(&b->hybrid[i], &access, err);
+    return rc;
+}
+
 static int
 open_all(struct broker *b, const struct broker_config *config, struct error *err)
 {
@@ -348,11 +365,16 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
                                .channel_addr = b->guest->channel_addr,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
+                               .access = &b->guest->access,
                                .has_stdio = config->has_stdio,
                                .max_pending = b->guest->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = b};
     int rc = open_link(b, config, err);
+    if (rc == 0)
+        rc = share_link(b, config, err);
+    if (rc == 0 && config->user)
+        rc = run_as_become(config->user, err);
     if (rc < 0)
         return rc;
     b->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);

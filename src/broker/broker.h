@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "broker/run_as.h"
 #include "config/guest_config.h"
 #include "link/spec.h"
 
@@ -14,6 +15,7 @@ struct broker_config {
     const struct guest_config *guest; // the caller's, outlives the broker
     struct link_spec link;            // for fd= links and netns listeners passed in, see below
     const int *listener_fds;          // netns by inherited listeners: one per channel; else NULL
+    const struct run_as *user;        // to become once the link is open; NULL: stay who we are
     bool has_stdio;                   // descriptors 0 and 1 are the user's: stdio may be a device
     bool exit_on_link_down;           // a link given by fd cannot come back: end instead of waiting
     uint32_t drain_ms;      // when stopped, the worker may take so long to hand over guest bytes
@@ -22,10 +24,11 @@ struct broker_config {
 
 struct broker;
 
-// Opens what must be open (link listener, tap, server=on sockets), forks the worker and returns
-// once the worker is ready for the first guest byte, so that a caller can start a guest after it.
-// NULL with err filled. Takes ownership of config->link.fd and the listener fds, also on failure.
-// The caller has one thread and leaves the worker's exit status alone (no waitpid(-1)).
+// Opens what must be open (as who we are: link listener, tap, sockets in a namespace; as
+// config->user the devices: what cannot be opened again later is not opened now), forks the worker
+// and returns once the worker is ready for the first guest byte, so that a caller can start a guest
+// after it. NULL with err filled. Takes ownership of config->link.fd and the listener fds, also on
+// failure. The caller has one thread and leaves the worker's exit status alone (no waitpid(-1)).
 struct broker *broker_start(const struct broker_config *config, struct error *err);
 // Serves until stop_fd becomes readable (e.g. a signalfd or pipe; -1: never), the link of an
 // exit_on_link_down broker ends, or the worker dies for good. 0 in the first two cases, else -errno

@@ -368,6 +368,12 @@ link_source_new(struct loop *loop, const char *guest, const struct link_spec *sp
     return s;
 }
 
+int
+link_source_share(const struct link_source *s, const struct unix_access *access, struct error *err)
+{
+    return unix_listener_share(&s->listener, access, err);
+}
+
 void
 link_source_free(struct link_source *s)
 {

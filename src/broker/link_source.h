@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/unix_listener.h"
 #include "link/spec.h"
 #include "loop/loop.h"
 
@@ -23,6 +24,9 @@ struct link_source_events {
 struct link_source *
 link_source_new(struct loop *loop, const char *guest, const struct link_spec *spec,
                 const struct link_source_events *events, void *ctx, struct error *err);
+// Gives its Unix socket to others, where it made one. 0 or -errno with err.
+int
+link_source_share(const struct link_source *s, const struct unix_access *access, struct error *err);
 void link_source_free(struct link_source *s);
 
 // Asks for a link: on_link follows, from within or later. To be called when the worker has none.

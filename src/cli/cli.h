@@ -10,12 +10,19 @@
 #define EXIT_CANNOT_RUN 126 // COMMAND or QEMU is there and cannot be executed
 #define EXIT_NOT_FOUND  127 // COMMAND or QEMU is not there
 
+#define LIBVIRT_HOOK_DIR "/etc/libvirt/hooks/qemu.d"
+#define LIBVIRT_HOOK     LIBVIRT_HOOK_DIR "/vmchannel"
+
 // One bit each, so that an option can name the commands that take it.
 enum command_id {
     COMMAND_SERVE = 1,
     COMMAND_RUN = 2,
     COMMAND_QEMU = 4,
     COMMAND_XML = 8,
+    COMMAND_HOOK = 16,
+    COMMAND_INSTALL_HOOK = 32,
+    COMMAND_LIBVIRT = 64, // those that vmchannel-libvirt does, but for
+    COMMAND_DUMPXML = 256,
     COMMAND_KUBEVIRT_HOOK = 128,
 };
 
@@ -29,7 +36,8 @@ struct command {
 };
 
 extern const struct command command_serve, command_run, command_qemu, command_xml,
-    command_kubevirt_hook;
+    command_kubevirt_hook, command_hook, command_install_hook, command_define, command_create,
+    command_edit, command_dumpxml, command_undefine;
 
 // "vmchannel: MESSAGE" to stderr, then exit.
 _Noreturn void die(const struct error *err);            // status 1

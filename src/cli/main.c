@@ -1,67 +1,26 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The program: finds the command and calls it; --help, --version and how to give up. What a command
-// does is in the file of its name.
+// The program: finds the command and calls it; --help, --version. What a command does is in the
+// file of its name.
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = {&command_run, &command_qemu, &command_serve,
-                                                 &command_xml, &command_kubevirt_hook};
+static const struct command *const commands[] = {
+    &command_run,      &command_qemu,         &command_serve, &command_xml,
+    &command_define,   &command_create,       &command_edit,  &command_dumpxml,
+    &command_undefine, &command_install_hook, &command_hook,  &command_kubevirt_hook,
+};
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-#define KNOWN         "run, qemu, serve, xml, kubevirt-hook, --help, --version"
-
-void
-die(const struct error *err)
-{
-    log_error("%s", err->text);
-    exit(EXIT_FAILED);
-}
-
-void
-die_errno(int errnum, const char *what)
-{
-    log_error("%s: %s", what, strerror(errnum));
-    exit(EXIT_FAILED);
-}
-
-void
-die_usage(const char *fmt, ...)
-{
-    char text[1024];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    log_error("%s", text);
-    exit(EXIT_USAGE);
-}
-
-int
-exec_failure_status(int errnum)
-{
-    return errnum == ENOENT || errnum == ENOTDIR ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
-}
-
-void
-detach_stdio(void)
-{
-    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    dup2(fd, STDIN_FILENO);
-    dup2(fd, STDOUT_FILENO);
-    if (fd > STDERR_FILENO)
-        close(fd);
-}
+#define KNOWN                                                                                      \
+    "run, qemu, serve, xml, define, create, edit, dumpxml, undefine, install-hook, hook, "         \
+    "kubevirt-hook, --help, --version"
 
 // Whoever starts us with a standard descriptor closed must not find a socket of ours in its place.
 static void

@@ -7,8 +7,11 @@
 #include "config/domain_xml.h"
 
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HELP_COLUMN    28
 #define SOCKET_DIR_MAX (DEVICE_UNIX_PATH_MAX - strlen("/.sock") - DOMAIN_XML_UUID_LEN)
@@ -86,6 +89,71 @@ set_sandbox(struct settings *s, const char *value, struct error *err)
     s->guest.sandbox_off = strcmp(value, "off") == 0;
     if (!s->guest.sandbox_off && strcmp(value, "on") != 0)
         return error_set(err, 0, "--sandbox: '%s': unknown (accepted: on, off)", value);
+    return 0;
+}
+
+// Names and numbers of the user database.
+static int
+set_user(struct settings *s, const char *value, struct error *err)
+{
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    bool is_number = *value >= '0' && *value <= '9' && *end == '\0' && number < (uid_t)-1;
+    const struct passwd *p = is_number ? getpwuid((uid_t)number) : getpwnam(value);
+    if (!p || strlen(p->pw_name) >= sizeof(s->user.name))
+        return error_set(err, EINVAL, "--user: '%s': no such user (accepted: a name or number)",
+                         value);
+    if (geteuid() != 0 && geteuid() != p->pw_uid)
+        return error_set(err, EPERM, "--user: cannot become %s", p->pw_name);
+    s->user = (struct run_as){.uid = p->pw_uid, .gid = p->pw_gid, .group = (gid_t)-1};
+    strcpy(s->user.name, p->pw_name);
+    return 0;
+}
+
+static int
+set_group(struct settings *s, const char *value, struct error *err)
+{
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    bool is_number = *value >= '0' && *value <= '9' && *end == '\0' && number < (gid_t)-1;
+    const struct group *g = is_number ? getgrgid((gid_t)number) : getgrnam(value);
+    if (!g)
+        return error_set(err, EINVAL, "--group: '%s': no such group (accepted: a name or number)",
+                         value);
+    s->guest.access.gid = g->gr_gid;
+    return 0;
+}
+
+static int
+set_mode(struct settings *s, const char *value, struct error *err)
+{
+    size_t digits = strspn(value, "01234567");
+    unsigned long mode = strtoul(value, NULL, 8);
+    if (digits == 0 || digits > 5 || value[digits] != '\0' || mode == 0 || mode > 0777)
+        return error_set(err, EINVAL, "--mode: '%s': not a mode (accepted: 1 to 777, octal)",
+                         value);
+    s->guest.access.mode = (mode_t)mode;
+    return 0;
+}
+
+static int
+set_connect(struct settings *s, const char *value, struct error *err)
+{
+    s->uri = value;
+    return 0;
+}
+
+static int
+set_inactive(struct settings *s, const char *value, struct error *err)
+{
+    s->inactive = true;
+    return 0;
+}
+
+static int
+set_remove(struct settings *s, const char *value, struct error *err)
+{
+    s->remove = true;
     return 0;
 }
 
@@ -223,8 +291,24 @@ static const struct cli_option options[] = {
      "whether the process that reads what the guest sends is\n"
      "locked up (on); off where the kernel forbids it",
      EVERY_COMMAND, set_sandbox},
+    {"--user", NULL, "USER",
+     "become USER and its groups once the link is open, for root\n"
+     "only; devices are opened by USER, the link's socket is its",
+     COMMAND_SERVE, set_user},
+    {"--mode", NULL, "MODE",
+     "mode of Unix sockets that are made (0700), as in 0660: who\n"
+     "may connect may write",
+     EVERY_COMMAND, set_mode},
+    {"--group", NULL, "GROUP", "group of Unix sockets that are made", EVERY_COMMAND, set_group},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
+    {"--connect", "c", "URI",
+     "of libvirt, such as qemu:///system or qemu:///session;\n"
+     "without it virsh's default",
+     COMMAND_LIBVIRT | COMMAND_DUMPXML, set_connect},
+    {"--inactive", NULL, NULL, "what is defined, also while the domain runs", COMMAND_DUMPXML,
+     set_inactive},
+    {"--remove", NULL, NULL, "remove the hook instead", COMMAND_INSTALL_HOOK, set_remove},
     {"--verbose", "v", NULL, "log more (repeatable)", EVERY_COMMAND, set_verbose},
     {"--quiet", NULL, NULL, "log errors only", EVERY_COMMAND, set_quiet},
 };

@@ -3,6 +3,7 @@
 // Long options may have one dash or two, and their value as the next word or behind "=".
 #pragma once
 
+#include "broker/run_as.h"
 #include "cli/cli.h"
 #include "config/guest_config.h"
 #include "link/spec.h"
@@ -12,7 +13,7 @@
 
 // What the options said. Strings are argv's.
 struct settings {
-    struct guest_config guest; // -vmchannel, -chardev, --name, --net, --mtu, --max-connections
+    struct guest_config guest; // -vmchannel, -chardev, --name, --net, --mtu, --max-connections, ...
     const char *link;          // --link as written; NULL when not given
     const char *nic;           // --nic as written; NULL when not given
     const char *xml;           // --xml: the file of serve's domain; NULL when not given
@@ -22,6 +23,10 @@ struct settings {
     bool reverse;              // xml --reverse
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
+    bool remove;        // install-hook --remove
+    const char *uri;    // --connect; NULL when not given
+    bool inactive;      // dumpxml --inactive
+    struct run_as user; // --user; name "" when not given
 };
 
 void settings_init(struct settings *s);

@@ -5,6 +5,7 @@
 #include "broker/broker.h"
 #include "cli/cli.h"
 #include "cli/document.h"
+#include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "config/domain_xml.h"
@@ -64,10 +65,12 @@ serve(const struct broker_config *config)
         die_errno(-stop_fd, "signalfd");
     signal(SIGPIPE, SIG_IGN);
 
+    int notify_fd = notify_open(); // as who we are
     struct broker *b = broker_start(config, &err);
     if (!b)
         die(&err);
     log_info("%s: ready", config->guest->name);
+    notify_ready(notify_fd);
     int rc = broker_run(b, stop_fd);
     broker_free(b);
     return rc < 0 ? EXIT_FAILED : EXIT_SUCCESS;
@@ -144,6 +147,8 @@ serve_main(const struct command *self, char **argv)
     } else {
         settings_apply_verbosity(&s, LOG_INFO);
         config.has_stdio = true;
+        s.user.group = s.guest.access.gid;
+        config.user = s.user.name[0] ? &s.user : NULL;
         config.exit_on_link_down = config.link.fd >= 0;
         rc = serve(&config);
     }

@@ -224,6 +224,19 @@ domain_uuid(const struct domain *d, char out[DOMAIN_XML_UUID_LEN + 1], struct er
     return 1;
 }
 
+static void
+read_owner(const struct domain *d, struct domain_info *out)
+{
+    char text[XML_VALUE_MAX];
+    for (uint32_t n = xml_child(&d->xml, d->root, "seclabel"); n != XML_NONE;
+         n = xml_next(&d->xml, n, "seclabel")) {
+        if (!xml_value(&d->xml, n, "model", text) || strcmp(text, "dac") != 0)
+            continue;
+        if (xml_text(&d->xml, xml_child(&d->xml, n, "label"), text))
+            snprintf(out->owner, sizeof(out->owner), "%.*s", (int)sizeof(out->owner) - 1, text);
+    }
+}
+
 static int
 fill_info(const struct domain *d, const struct elements *e, struct domain_info *out,
           struct error *err)
@@ -233,6 +246,7 @@ fill_info(const struct domain *d, const struct elements *e, struct domain_info *
     snprintf(out->name, sizeof(out->name), "%.*s", DOMAIN_XML_NAME_MAX, text);
     xml_value(&d->xml, d->root, "type", text);
     snprintf(out->type, sizeof(out->type), "%.*s", (int)sizeof(out->type) - 1, text);
+    read_owner(d, out);
     int rc = domain_uuid(d, out->uuid, err);
     if (rc < 0)
         return rc;

@@ -64,6 +64,7 @@ struct domain_info {
     char name[DOMAIN_XML_NAME_MAX + 1]; // <name>
     char uuid[DOMAIN_XML_UUID_LEN + 1]; // in lower case with dashes; "" when there is none
     char type[16];                      // "kvm", "qemu"
+    char owner[128];                    // who QEMU is, "+107:+107" of <seclabel model='dac'>; or ""
     bool is_translated;                 // has our metadata; else channels are the user's elements
     char *socket;                       // that of the translated interface; NULL without one
     struct domain_channel *channels;    // heap, in the document's order

@@ -49,6 +49,7 @@ guest_config_init(struct guest_config *c)
     set_net(c, 0x0a000200, 0xffffff00);
     c->mtu = MTU_DEFAULT;
     c->max_conns = CONNS_DEFAULT;
+    c->access = UNIX_ACCESS_AS_MADE;
 }
 
 void

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/unix_listener.h"
 #include "host/device.h"
 
 #include <stdbool.h>
@@ -21,6 +22,7 @@ struct guest_config {
     uint16_t mtu;                  // --mtu, 1500; 576..65520
     uint32_t max_conns;            // --max-connections, 4096; 1..65536
     bool sandbox_off;              // --sandbox=off: the worker is not locked up
+    struct unix_access access;     // --mode, --group: of the Unix sockets that we make
     struct channel_spec *channels; // heap array
     size_t channel_count;
     struct chardev_spec *chardevs; // heap array, -chardev

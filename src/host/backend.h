@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/unix_listener.h"
 #include "host/device.h"
 #include "loop/loop.h"
 
@@ -18,6 +19,7 @@ struct backend_env {
     const char *guest; // for log lines and identities
     const struct channel_spec *spec;
     bool has_stdio;               // descriptors 0 and 1 are the user's, and may be a device
+    const struct unix_access *access; // of the Unix sockets that we make; NULL: as made
     uint32_t max_ends;            // that may be there at once, for who keeps something for each
     void (*on_client)(void *ctx); // a server's client waits (told while watched)
     void *ctx;

@@ -64,8 +64,13 @@ listener_open(struct listener *l, struct error *err)
 {
     const struct device *dev = &l->env->spec->device;
     l->socket = (struct unix_listener){.fd = -1, .lock_fd = -1};
-    if (dev->kind == DEVICE_UNIX)
-        return unix_listener_open(&l->socket, dev->path, dev->abstract, dev->tight, err);
+    if (dev->kind == DEVICE_UNIX) {
+        int rc = unix_listener_open(&l->socket, dev->path, dev->abstract, dev->tight, err);
+        if (rc == 0 && l->env->access &&
+            (rc = unix_listener_share(&l->socket, l->env->access, err)) < 0)
+            unix_listener_close(&l->socket);
+        return rc;
+    }
     l->socket.fd = inet_listen(l->env->spec, err);
     return l->socket.fd < 0 ? l->socket.fd : 0;
 }

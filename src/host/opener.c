@@ -390,6 +390,7 @@ channel_init(struct channel *ch, struct opener *o, const struct opener_config *c
                                    .guest = o->guest,
                                    .spec = spec,
                                    .has_stdio = config->has_stdio,
+                                   .access = config->access,
                                    .max_ends = config->max_pending,
                                    .on_client = on_client,
                                    .ctx = ch},

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/unix_listener.h"
 #include "host/device.h"
 #include "host/proxy.h"
 #include "loop/loop.h"
@@ -36,6 +37,7 @@ struct opener_config {
     uint32_t channel_addr;               // what guests connect to, host order: for proxy=v2
     const struct channel_spec *channels; // the caller's, outlive the opener
     size_t channel_count;
+    const struct unix_access *access; // of the Unix sockets that we make; NULL: as made
     bool has_stdio;       // descriptors 0 and 1 are the user's: stdio may be a device
     uint32_t max_pending; // requests under way, and ends to be closed, at once; beyond: refused
     struct opener_events events;

@@ -359,3 +359,48 @@ TEST(a_child_with_a_copy_does_not_keep_the_lock)
     assert_int_equal(status, 0);
     leave_dir();
 }
+
+TEST(what_took_the_place_of_a_socket_is_not_shared)
+{
+    const struct unix_access all = {0666, (uid_t)-1, (gid_t)-1};
+    struct unix_listener l;
+    struct stat st;
+    char aside[100];
+
+    enter_dir();
+    snprintf(aside, sizeof(aside), "%s/secret", dir);
+    assert_int_equal(open_listener(&l), 0);
+    int fd = open(aside, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(link(aside, path), 0);
+    assert_int_equal(unix_listener_share(&l, &all, &err), -ESTALE);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink(aside, path), 0);
+    assert_int_equal(unix_listener_share(&l, &all, &err), -ESTALE);
+    assert_int_equal(stat(aside, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(unlink(aside), 0);
+    unix_listener_close(&l);
+    leave_dir();
+}
+
+TEST(a_socket_is_shared_as_asked)
+{
+    struct unix_listener l;
+    struct stat st;
+
+    enter_dir();
+    assert_int_equal(open_listener(&l), 0);
+    assert_int_equal(unix_listener_share(&l, &UNIX_ACCESS_AS_MADE, &err), 0);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(
+        unix_listener_share(&l, &(struct unix_access){0660, (uid_t)-1, (gid_t)-1}, &err), 0);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0660);
+    unix_listener_close(&l);
+    leave_dir();
+}

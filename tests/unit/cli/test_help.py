@@ -12,7 +12,8 @@ import sys
 
 import tap
 
-COMMANDS = ["run", "qemu", "serve", "xml", "kubevirt-hook"]
+COMMANDS = ["run", "qemu", "serve", "xml", "define", "create", "edit", "dumpxml", "undefine",
+            "install-hook", "hook", "kubevirt-hook"]
 
 
 def output(*argv):

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// See domain_change.h. The domain is found by the XML beside its daemon's socket, so nobody asks
+// libvirt about guests that are not its. The metadata is vmchannel-libvirt's to change.
+#include "cli/domain_change.h"
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/document.h"
+#include "cli/libvirt_program.h"
+#include "config/domain_xml.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define XML_SUFFIX ".xml"
+
+// As cli/libvirt/domain.c chooses it when the domain is defined.
+static void
+runtime_directory(char *out, size_t size)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    if (geteuid() == 0)
+        snprintf(out, size, DOMAIN_XML_DIRECTORY);
+    else
+        snprintf(out, size, "%s/vmchannel", runtime ? runtime : "");
+}
+
+// UUID.xml
+static bool
+is_domain_file(const char *file)
+{
+    size_t len = strlen(file);
+    return len == DOMAIN_XML_UUID_LEN + strlen(XML_SUFFIX) &&
+           strcmp(file + DOMAIN_XML_UUID_LEN, XML_SUFFIX) == 0;
+}
+
+// Whether the document is that guest's; then xml has it.
+static bool
+is_of_guest(const char *path, const char *name, char uuid[], struct buffer *xml)
+{
+    struct domain_info info = {0};
+    bool found = document_read(path, xml, NULL) == 0 &&
+                 domain_xml_read(xml->data, xml->len, path, &info, NULL) == 0 &&
+                 (strcmp(info.name, name) == 0 || strcmp(info.uuid, name) == 0);
+    memcpy(uuid, info.uuid, sizeof(info.uuid));
+    domain_info_fini(&info);
+    return found;
+}
+
+static bool
+find_document(const char *name, struct domain_change *out, struct buffer *xml)
+{
+    char directory[PATH_MAX / 2];
+    runtime_directory(directory, sizeof(directory));
+    DIR *dir = opendir(directory);
+    bool found = false;
+    struct dirent *entry;
+    while (dir && !found && (entry = readdir(dir))) {
+        if (!is_domain_file(entry->d_name))
+            continue;
+        buffer_fini(xml);
+        snprintf(out->path, sizeof(out->path), "%s/%s", directory, entry->d_name);
+        found = is_of_guest(out->path, name, out->uuid, xml);
+    }
+    if (dir)
+        closedir(dir);
+    if (!found)
+        out->path[0] = '\0';
+    return found;
+}
+
+int
+domain_change_add(const char *name, const char *channel, struct domain_change *out,
+                  struct error *err)
+{
+    struct buffer xml = {0};
+    int rc = 0;
+    memset(out, 0, sizeof(*out));
+    if (find_document(name, out, &xml)) {
+        snprintf(out->what, sizeof(out->what), "add %s", channel);
+        rc = domain_xml_add_channel(xml.data, xml.len, name, channel, &out->xml, err);
+    }
+    buffer_fini(&xml);
+    return rc;
+}
+
+int
+domain_change_del(const char *name, uint16_t port, struct domain_change *out, struct error *err)
+{
+    struct buffer xml = {0};
+    int rc = 0;
+    memset(out, 0, sizeof(*out));
+    if (find_document(name, out, &xml)) {
+        snprintf(out->what, sizeof(out->what), "del %u", port);
+        rc = domain_xml_del_channel(xml.data, xml.len, name, port, &out->xml, err);
+    }
+    buffer_fini(&xml);
+    return rc;
+}
+
+// In one step: the daemon may be started again at that moment.
+static int
+replace_document(const struct domain_change *c)
+{
+    char path[PATH_MAX + sizeof(".new")];
+    snprintf(path, sizeof(path), "%s.new", c->path);
+    unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    ssize_t n = write(fd, c->xml.data, c->xml.len);
+    int rc = n == (ssize_t)c->xml.len ? 0 : n < 0 ? -errno : -ENOSPC;
+    close(fd);
+    if (rc == 0 && rename(path, c->path) < 0)
+        rc = -errno;
+    if (rc < 0)
+        unlink(path);
+    return rc;
+}
+
+void
+domain_change_keep(const struct domain_change *c)
+{
+    if (!c->path[0])
+        return;
+    int rc = replace_document(c);
+    if (rc < 0)
+        log_warn("%s: %s: the change is lost when the daemon ends", c->path, strerror(-rc));
+    pid_t pid = fork();
+    if (pid == 0) {
+        const char *uri = geteuid() == 0 ? "qemu:///system" : "qemu:///session";
+        libvirt_program_become("record", uri, c->what, c->uuid);
+    }
+    int status = -1;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+        log_warn("%s: the domain's metadata was not changed: the change is lost when it ends",
+                 c->uuid);
+}
+
+void
+domain_change_fini(struct domain_change *c)
+{
+    buffer_fini(&c->xml);
+}
