@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that are missing, and says which.
 #
-#   deps.sh build|sim|demo|bench|profile|check
+#   deps.sh build|sim|demo|bench|profile|check|coverage
 #
 # build: compiling vmchannel; sim: and the simulation; demo: and a QEMU guest; bench: and the
 # peers that vmchannel is measured with; profile: and perf; check: all tests; coverage: and what
@@ -36,7 +36,7 @@ profile) wanted="$BUILD $BENCH linux-perf" ;;
 check) wanted="$BUILD $CHECK" ;;
 coverage) wanted="$BUILD $CHECK llvm" ;;
 *)
-    echo "usage: deps.sh build|sim|demo|bench|profile|check" >&2
+    echo "usage: deps.sh build|sim|demo|bench|profile|check|coverage" >&2
     exit 2
     ;;
 esac
