@@ -41,7 +41,7 @@ def build(out, log):
     if not (directory / "build.ninja").exists():
         run(["meson", "setup", "--buildtype=debugoptimized", f"-Dc_args={COUNTERS}",
              "-Dc_link_args=-fprofile-instr-generate", directory], log, CC="clang")
-    if not run(["ninja", "-C", directory], log):
+    if not run(["ninja", "-C", directory], log, LLVM_PROFILE_FILE=str(out / "build.profraw")):
         sys.exit(1)
     return directory
 
