@@ -46,7 +46,7 @@ def build(out, log):
 
 
 def run_tests(directory, e2e, counters, log):
-    """Not tests/sim/sim: its stack is a library of its own, and two cannot share mapped counters."""
+    """Not sim: its stack is a library of its own, and two images cannot share mapped counters."""
     env = {"LLVM_PROFILE_FILE": f"{counters}/%p%c.profraw"}
     good = run(["meson", "test", "-C", directory, "--no-rebuild", "--timeout-multiplier", "3",
                 "--suite", "unit"], log, **env)
