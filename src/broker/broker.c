@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "broker/link_source.h"
+#include "broker/sandbox_broker.h"
 #include "broker/socket_listeners.h"
 #include "broker/worker_process.h"
 #include "host/opener.h"
@@ -44,12 +45,14 @@ struct broker {
     uint32_t link;      // number of the worker's link, 0: it has none
     uint32_t links;     // of this worker, so far
 
+    struct starter starter; // of workers, when we are locked up
     struct worker_process worker;
     uint32_t garbage; // malformed messages of this worker
     struct log_limit garbage_limit;
     int respawn_timer;
     uint64_t respawn_us; // delay before the next one
     bool worker_died;
+    bool served; // some worker got ready
     uint32_t drain_ms;
     bool draining; // stopped, but for what the worker hands over; respawn_timer is its end
 
@@ -108,8 +111,23 @@ link_exhausted(void *ctx)
         finish(b, b->worker_died ? -EPIPE : 0);
 }
 
+static int
+reopen_queue(void *ctx, struct error *err)
+{
+    struct broker *b = ctx;
+    return starter_open_queue(&b->starter, err);
+}
+
 static const struct link_source_events source_events = {.on_link = link_opened,
                                                         .on_exhausted = link_exhausted};
+static const struct link_source_events locked_up_source_events = {
+    .on_link = link_opened, .on_exhausted = link_exhausted, .open_queue = reopen_queue};
+
+static bool
+is_to_be_locked_up(const struct broker_config *config)
+{
+    return config->lock_up && sandbox_broker_is_possible(config->guest);
+}
 
 static void
 on_garbage(void *ctx)
@@ -160,7 +178,7 @@ send_logs(struct broker *b)
 static void
 on_ready(struct broker *b)
 {
-    b->worker.ready = true;
+    b->worker.ready = b->served = true;
     send_logs(b);
     log_debug("%s: worker %d ready", b->guest->name, (int)b->worker.pid);
     if (b->is_socket_link)
@@ -247,6 +265,13 @@ on_worker_gone(void *ctx)
 static const struct courier_events worker_events = {
     .on_message = on_message, .on_garbage = on_garbage, .on_gone = on_worker_gone};
 
+static void
+respawn_later(struct broker *b)
+{
+    loop_timer_set(b->loop, b->respawn_timer, loop_clock_us() + b->respawn_us);
+    b->respawn_us = b->respawn_us < RESPAWN_MAX_US / 2 ? b->respawn_us * 2 : RESPAWN_MAX_US;
+}
+
 // A first worker that never got ready is a failure to start; later ones are replaced, at once after
 // a long life and ever more slowly after short ones.
 static void
@@ -263,15 +288,13 @@ on_worker_exit(void *ctx, const char *cause)
     if (b->source)
         link_source_pause(b->source);
     log_error("%s: worker: ended by %s, its connections are lost", b->guest->name, cause);
-    if (!b->worker.ready) {
+    if (!b->worker.ready && !b->served) {
         finish(b, -EPIPE);
         return;
     }
-    uint64_t now = loop_clock_us();
-    if (now - b->worker.started_us >= LIVED_WELL_US)
+    if (loop_clock_us() - b->worker.started_us >= LIVED_WELL_US)
         b->respawn_us = RESPAWN_MIN_US;
-    loop_timer_set(b->loop, b->respawn_timer, now + b->respawn_us);
-    b->respawn_us = b->respawn_us < RESPAWN_MAX_US / 2 ? b->respawn_us * 2 : RESPAWN_MAX_US;
+    respawn_later(b);
 }
 
 static int
@@ -279,7 +302,8 @@ start_worker(struct broker *b, struct error *err)
 {
     b->garbage = 0;
     b->links = 0;
-    return worker_process_start(&b->worker, b->loop, b->guest, b->null_fd, &worker_events,
+    return worker_process_start(&b->worker, b->loop, b->guest,
+                                b->starter.pid > 0 ? &b->starter : NULL, b->null_fd, &worker_events,
                                 on_worker_exit, b, err);
 }
 
@@ -292,10 +316,14 @@ on_respawn(void *ctx)
         finish(b, 0);
         return;
     }
-    if (start_worker(b, &err) == 0)
+    int rc = start_worker(b, &err);
+    if (rc == 0)
         return;
     log_error("%s: %s", b->guest->name, err.text);
-    finish(b, -EPIPE);
+    if (rc == -EPIPE) // no starter
+        finish(b, -EPIPE);
+    else
+        respawn_later(b);
 }
 
 static int
@@ -334,7 +362,9 @@ open_link(struct broker *b, const struct broker_config *config, struct error *er
         return 0; // inherited, and taken over already
     if (b->is_socket_link)
         return socket_listeners_open(b->guest, &config->link, b->listener_fds, &b->hybrid, err);
-    b->source = link_source_new(b->loop, b->guest->name, &config->link, &source_events, b, err);
+    b->source = link_source_new(
+        b->loop, b->guest->name, &config->link,
+        is_to_be_locked_up(config) ? &locked_up_source_events : &source_events, b, err);
     return b->source ? 0 : -EINVAL;
 }
 
@@ -382,6 +412,20 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
         return error_set(err, errno, "/dev/null");
     b->opener = opener_new(&oc, err);
     return b->opener ? 0 : -EINVAL;
+}
+
+// The starter first: it is what we are not to be any more.
+static int
+lock_up(struct broker *b, const struct broker_config *config, struct error *err)
+{
+    if (!is_to_be_locked_up(config)) {
+        if (config->lock_up)
+            log_info("%s: broker: not in a sandbox, which the programs of cmd: would be in too",
+                     b->guest->name);
+        return 0;
+    }
+    int rc = starter_start(&b->starter, b->guest, &config->link, b->null_fd, err);
+    return rc == 0 ? sandbox_broker(config, err) : rc;
 }
 
 static int
@@ -446,7 +490,8 @@ broker_start(const struct broker_config *config, struct error *err)
     if (config->guest->sandbox_off)
         log_warn("%s: --sandbox=off: what the guest sends is not read in a sandbox",
                  config->guest->name);
-    if (open_all(b, config, err) < 0 || start_worker(b, err) < 0 || wait_until_ready(b, err) < 0) {
+    if (open_all(b, config, err) < 0 || lock_up(b, config, err) < 0 || start_worker(b, err) < 0 ||
+        wait_until_ready(b, err) < 0) {
         broker_free(b);
         return NULL;
     }
@@ -475,6 +520,7 @@ broker_free(struct broker *b)
     if (!b)
         return;
     worker_process_stop(&b->worker);
+    starter_stop(&b->starter);
     link_source_free(b->source);
     opener_free(b->opener);
     socket_listeners_close(b->listener_fds, b->hybrid, b->guest->channel_count);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "broker/courier.h"
+#include "broker/starter.h"
 #include "config/guest_config.h"
 
 #include <sys/types.h>
@@ -19,11 +20,11 @@ struct worker_process {
     void *ctx;
 };
 
-// Forks a worker. null_fd: an open /dev/null for it. events, on_exit and ctx outlive it. 0, or
-// -errno with err filled.
+// Forks a worker, or has it forked by `starter`, if not NULL. null_fd: an open /dev/null for it.
+// events, on_exit and ctx outlive it. 0, or -errno with err filled.
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
-                     int null_fd, const struct courier_events *events,
+                     struct starter *starter, int null_fd, const struct courier_events *events,
                      void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err);
 // Ends it at once; on_exit follows.
 void worker_process_kill(struct worker_process *w);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // To the end, also of what is too long: libvirt writes it, and must not find nobody reading.
@@ -68,23 +69,36 @@ check_socket(const struct domain_info *d)
                   geteuid() == 0 ? wanted : wanted + len - DOMAIN_XML_UUID_LEN - strlen(".sock"));
 }
 
+static void
+end_daemon(const struct domain_info *d)
+{
+    struct error err;
+    if (keeper_stop(d->socket, &err) < 0)
+        die(&err);
+}
+
+// is_new: QEMU has not started, so what cannot work may be refused.
 static int
-start(const struct input *in)
+begin(const struct input *in, bool is_new)
 {
     const struct domain_info *d = &in->domain;
     struct run_as user;
     struct error err;
     bool is_root = geteuid() == 0;
-    check_socket(d);
     if (is_root && qemu_user_find(d->owner, QEMU_CONF, &user, &err) < 0)
         die(&err);
-    if (!hook_check_channels(d, is_root ? &user : NULL))
+    if (is_new && !hook_check_channels(d, is_root ? &user : NULL))
         return EXIT_FAILED;
-    // What a libvirt that was killed has left.
-    if (keeper_stop(d->socket, &err) < 0)
-        die(&err);
+    end_daemon(d); // what a libvirt that was killed has left
     hook_daemon_start(d, in->xml, in->len, is_root ? &user : NULL);
     return EXIT_SUCCESS;
+}
+
+static int
+start(const struct input *in)
+{
+    check_socket(&in->domain);
+    return begin(in, true);
 }
 
 static int
@@ -93,17 +107,28 @@ reconnect(const struct input *in)
     check_socket(&in->domain);
     if (keeper_is_running(in->domain.socket))
         return EXIT_SUCCESS;
-    return start(in);
+    return begin(in, false);
 }
 
 static int
 stop(const struct input *in)
 {
-    struct error err;
     check_socket(&in->domain);
-    if (keeper_stop(in->domain.socket, &err) < 0)
-        die(&err);
+    end_daemon(&in->domain);
     return EXIT_SUCCESS;
+}
+
+// libvirt kills a running QEMU whose hook fails when libvirtd comes back. A guest without channels
+// is better than none, so that hook always succeeds: the rest is done, or fails, in a child.
+static void
+survive(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        return;
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    exit(EXIT_SUCCESS);
 }
 
 static int
@@ -129,6 +154,8 @@ hook_main(const struct command *self, char **argv)
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
         if (strcmp(words[1], events[i].operation) != 0 || strcmp(words[2], events[i].moment) != 0)
             continue;
+        if (events[i].function == reconnect)
+            survive();
         if (domain_xml_read(in.xml, in.len, words[0], &in.domain, &err) < 0)
             die(&err);
         return in.domain.is_translated ? events[i].function(&in) : EXIT_SUCCESS;

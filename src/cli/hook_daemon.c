@@ -19,7 +19,8 @@
 
 #define LOG_DIRECTORY "/var/log/libvirt/qemu"
 #define LOG_OF_USER   ".cache/libvirt/qemu/log" // below HOME
-#define LOG_MAX_BYTES (2 << 20)                 // as virtlogd's
+#define LOG_LEAD      "vmchannel: "
+#define LOG_MAX_BYTES (2 << 20) // as virtlogd's
 
 static void
 log_path(const char *domain, char *out, size_t size)
@@ -139,8 +140,10 @@ hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
                             .log_fd = log_fd};
     if (keeper_start(&keeper, &err) < 0) {
         last_line(log_fd, from, said, sizeof(said));
-        log_error("%s: daemon: %s%s(more in %s)", domain->name, err.text[0] ? err.text : said,
-                  err.text[0] || said[0] ? " " : "", path);
+        const char *why = err.text[0] ? err.text : said;
+        size_t lead = strlen(LOG_LEAD);
+        log_error("%s: daemon: %s (more in %s)", domain->name,
+                  strncmp(why, LOG_LEAD, lead) == 0 ? why + lead : why, path);
         exit(EXIT_FAILED);
     }
     for (size_t i = 0; i < words.count; i++)

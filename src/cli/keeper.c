@@ -163,7 +163,7 @@ keeper_run(const struct keeper *k, int report_fd)
         log_error("%s: %s", k->name, err.text);
         return;
     }
-    if (keeper_files_write_xml(k, &err) < 0) {
+    if (keeper_files_write(k->socket, ".xml", k->xml, k->xml_len, &err) < 0) {
         log_error("%s: %s", k->name, err.text);
     } else if ((rc = open_events(&s)) < 0) {
         log_error("%s: %s", k->name, strerror(-rc));

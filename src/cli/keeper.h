@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Keeps the daemon of one libvirt domain running where no systemd does: a process of its own that
+// Keeps the daemon of one libvirt domain running: a process of its own that
 // starts `vmchannel serve` and starts it again whenever it ends. Beside the daemon's socket
 // DIRECTORY/UUID.sock there is UUID.pid, which is locked by both processes, so that one that was
 // left alone is found too, and none that only has its number.

@@ -17,7 +17,7 @@
 
 #define KEEPER_BYTE 0
 #define DAEMON_BYTE 1
-#define OPEN_TRIES  20 // against one who removes the directory at that moment
+#define OPEN_TRIES  20
 
 struct file_name {
     char text[PATH_MAX];
@@ -47,17 +47,18 @@ byte_lock(int byte)
     return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 }
 
+// Makes the directory too, whose last user may be removing it at that moment.
 static int
-open_pid_file(const char *socket, int more_flags, struct error *err)
+open_file(const char *socket, const char *ending, int flags, struct error *err)
 {
-    struct file_name path = sibling(socket, ".pid"), directory = directory_of(socket);
+    struct file_name path = sibling(socket, ending), directory = directory_of(socket);
     // Root's is for all to pass through, each socket in it is for its user.
     mode_t mode = geteuid() == 0 ? 0755 : 0700;
     int fd = -1;
     for (int i = 0; fd < 0 && i < OPEN_TRIES; i++) {
         if (mkdir(directory.text, mode) == 0 && chmod(directory.text, mode) < 0)
             return error_set(err, errno, "%s", directory.text);
-        fd = open(path.text, O_RDWR | O_CREAT | O_NOFOLLOW | more_flags, 0600);
+        fd = open(path.text, flags | O_CREAT | O_NOFOLLOW, 0600);
         if (fd < 0 && errno != ENOENT)
             break;
     }
@@ -77,7 +78,7 @@ int
 keeper_files_lock_keeper(const char *socket, struct error *err)
 {
     for (int i = 0; i < OPEN_TRIES; i++) {
-        int fd = open_pid_file(socket, O_CLOEXEC, err);
+        int fd = open_file(socket, ".pid", O_RDWR | O_CLOEXEC, err);
         if (fd < 0)
             return fd;
         struct flock lock = byte_lock(KEEPER_BYTE);
@@ -94,7 +95,7 @@ keeper_files_lock_keeper(const char *socket, struct error *err)
 int
 keeper_files_lock_daemon(const char *socket, struct error *err)
 {
-    int fd = open_pid_file(socket, 0, err);
+    int fd = open_file(socket, ".pid", O_RDWR, err);
     if (fd < 0)
         return fd;
     struct flock lock = byte_lock(DAEMON_BYTE);
@@ -114,15 +115,16 @@ keeper_xml_path(const char *socket, char out[PATH_MAX])
 }
 
 int
-keeper_files_write_xml(const struct keeper *k, struct error *err)
+keeper_files_write(const char *socket, const char *ending, const char *text, size_t len,
+                   struct error *err)
 {
-    struct file_name path = sibling(k->socket, ".xml");
+    struct file_name path = sibling(socket, ending);
     unlink(path.text);
-    int fd = open(path.text, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = open_file(socket, ending, O_WRONLY | O_EXCL | O_CLOEXEC, err);
     if (fd < 0)
-        return error_set(err, errno, "%s", path.text);
-    ssize_t n = write(fd, k->xml, k->xml_len);
-    int rc = n == (ssize_t)k->xml_len ? 0 : error_set(err, n < 0 ? errno : ENOSPC, "%s", path.text);
+        return fd;
+    ssize_t n = write(fd, text, len);
+    int rc = n == (ssize_t)len ? 0 : error_set(err, n < 0 ? errno : ENOSPC, "%s", path.text);
     close(fd);
     return rc;
 }

@@ -18,8 +18,9 @@ int keeper_files_lock_keeper(const char *socket, struct error *err);
 // That of the daemon goes on when the process executes another program.
 int keeper_files_lock_daemon(const char *socket, struct error *err);
 
-// The domain's XML, by whoever holds the keeper's lock. 0 or -errno with err.
-int keeper_files_write_xml(const struct keeper *k, struct error *err);
+// A file for the daemon: the socket's path with that ending for ".sock". 0 or -errno with err.
+int keeper_files_write(const char *socket, const char *ending, const char *text, size_t len,
+                       struct error *err);
 
 // A descriptor that is readable when the process has ended, and good for pidfd_send_signal; -1 when
 // there is none.

@@ -149,6 +149,8 @@ broker_main(const struct guest_config *guest, const struct other_side *side, int
                  .server = is_vhost,
                  .fd = side->link_fd},
         // QEMU's end: closed by its exit, however that comes. A vhost-user link may come back.
+        .lock_up = !guest->sandbox_off && !guest->sandbox_worker,
+        .removes_link_dir = is_vhost,
         .exit_on_link_down = !is_vhost,
         // ... which a stream tells, and a datagram socket does not.
         .guest_pidfd = is_stream ? NULL : &qemu_pidfd,

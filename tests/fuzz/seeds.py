@@ -360,6 +360,28 @@ def virtqueue_seeds():
     yield "33-descriptor-of-the-ring", program(desc(1, where=4 << 3), post(1), run, TAKE_WRITABLE)
     yield "34-broken-stays-broken", program(loops["itself"], post(1), run * 4, b"\x0d", run)
     yield "36-kicks", program(*[WANT, NO_KICK] * 4, desc(1), post(1), WANT, run, how=4 | 8)
+    packed, avail, used = 128 | 16 | 2, 8, 16  # a ring of 4
+
+    def entry(index, flags=avail, **kwargs):
+        return desc(index, flags=flags, **{"length": 4, **kwargs})
+
+    yield "37-packed-good", program(entry(0), entry(1, avail | 1), entry(2), run, how=packed)
+    yield "37-packed-around", program(*[entry(i) + run for i in range(4)],
+                                      *[entry(i, used) + run for i in range(4)], how=packed)
+    yield "37-packed-wrong-round", program(entry(0, used), run, entry(0, avail | used), run,
+                                           entry(0, 0), run, how=packed)
+    yield "37-packed-no-length", program(entry(0, length=1), run, how=packed)
+    yield "37-packed-id", program(entry(0, following=255), run, how=packed)
+    yield "37-packed-without-end", program(*[entry(i, avail | 1) for i in range(4)], run,
+                                           how=packed)
+    yield "37-packed-indirect", program(entry(0, avail | 4, length=5), desc(0, table=1, length=4),
+                                        desc(1, table=1, length=4), run, how=packed)
+    yield "37-packed-events", program(entry(0), TAKE, bytes([6, 2]) + u16(0x4002), PUBLISH, WANT,
+                                      NO_KICK, entry(1), UNTAKE, WANT, run, how=packed | 8)
+    yield "37-packed-racing", program(*[entry(i) for i in range(4)], *[ALL_OF_IT, WANT] * 30,
+                                      how=packed, race=b"".join(
+                                          u16(8 + 16 * i) + bytes([16, 0, 0, 0, i, 0, f, g])
+                                          for i in range(4) for f, g in ((128, 0), (1, 128))))
     yield "42-rings-overlap", program(desc(1), post(1), run, where=1)
     yield "42-ring-misaligned", program(desc(1), post(1), run, where=3)
 

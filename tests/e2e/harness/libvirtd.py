@@ -70,7 +70,6 @@ sleep infinity &
 wait # a shell reaps orphans meanwhile, which libvirtd waits for
 """
 
-
 # What the thread of 2009 asks for, and what else a domain needs to boot the tests' system.
 DOMAIN_XML = """\
 <domain type='qemu'>
