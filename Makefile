@@ -67,6 +67,11 @@ fuzz:
 	    --print-errorlogs
 	@grep -ho 'fuzz-[a-z_]*: [0-9]* executions.*' $(BUILD)/fuzz/meson-logs/testlog.txt
 
+# Which branches the tests take. E2E= names end-to-end tests to count as well.
+coverage:
+	@scripts/deps.sh coverage
+	@python3 scripts/coverage.py $(BUILD)/coverage $(E2E)
+
 # vmchannel beside its peers, as root: make bench ROUNDS=9 BENCH_FLAGS='--only tap --only pasta'
 bench:
 	@scripts/deps.sh bench
