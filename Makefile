@@ -4,9 +4,11 @@
 BUILD ?= build
 SEEDS ?= 10000
 ROUNDS ?= 5
+SOAK_S ?= 600
 FUZZ_S ?= 60
+PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
 
-.PHONY: all build demo check check-seccomp sim fuzz bench profile install clean format
+.PHONY: all build demo check check-seccomp faults soak sim fuzz bench profile install clean format
 
 all: build
 
@@ -35,6 +37,20 @@ check-seccomp:
 	@ninja -C $(BUILD) tests/seccomp/vmchannel-without
 	@python3 tests/seccomp/check.py $(BUILD)/tests/seccomp/vmchannel-without
 
+# Each call of the C library by broker and worker fails, with each error it can have: some 5 minutes,
+# as root. make faults FAULTS='-k conversation'
+faults:
+	@scripts/deps.sh check
+	@$(MAKE) --no-print-directory build
+	@ninja -C $(BUILD) tests/fault/vmchannel-faults
+	@VMCHANNEL_WITH_FAULTS=$(BUILD)/tests/fault/vmchannel-faults $(PYTEST) tests/fault $(FAULTS)
+
+# Services die, links drop, floods come, and 64 connections check their bytes: make soak SOAK_S=3600
+soak:
+	@scripts/deps.sh check
+	@$(MAKE) --no-print-directory build
+	@VMCHANNEL=$(BUILD)/src/cli/vmchannel SOAK_S=$(SOAK_S) $(PYTEST) tests/soak
+
 # The simulation over more seeds than `check` has time for: make sim SEEDS=100000
 sim:
 	@scripts/deps.sh sim
@@ -50,6 +66,11 @@ fuzz:
 	@FUZZ_S=$(FUZZ_S) meson test -C $(BUILD)/fuzz --no-rebuild --suite fuzz --num-processes 2 \
 	    --print-errorlogs
 	@grep -ho 'fuzz-[a-z_]*: [0-9]* executions.*' $(BUILD)/fuzz/meson-logs/testlog.txt
+
+# Which branches the tests take. E2E= names end-to-end tests to count as well.
+coverage:
+	@scripts/deps.sh coverage
+	@python3 scripts/coverage.py $(BUILD)/coverage $(E2E)
 
 # vmchannel beside its peers, as root: make bench ROUNDS=9 BENCH_FLAGS='--only tap --only pasta'
 bench:

@@ -139,28 +139,37 @@ def meson_tests(kind, suites):
     return phase
 
 
-# Tests that boot guests under emulation, in two halves that take about as long.
+# Tests that boot guests under emulation, in two halves that take about as long. Each file has its
+# own resources: this machine's only libvirtd is test_libvirt's.
 GUESTS = {
-    "guests-1": ["test_qemu.py", "test_vhost_user.py"],
-    "guests-2": ["test_links_qemu.py", "test_hypervisors.py", "test_vsock.py",
-                 "test_vhost_user_dpdk.py"],
+    "guests-1": ["test_qemu.py", "test_libvirt.py"],
+    "guests-2": ["test_links_qemu.py", "test_vhost_user.py", "test_hypervisors.py",
+                 "test_vsock.py", "test_vhost_user_dpdk.py"],
 }
 E2E = Path("tests/e2e")
 
 
-def end_to_end(select):
+def pytests(select):
     def phase(run, name):
         junit = run.out / f"{name}.xml"
         junit.unlink(missing_ok=True)
         ok = command(run, name, [PYTHON, "-m", "pytest", "-v", "-p", "no:cacheprovider",
                                  f"--junitxml={junit}", *select],
                      {"VMCHANNEL": str(run.build("gcc") / "src/cli/vmchannel"),
+                      "VMCHANNEL_WITH_FAULTS": str(run.build("gcc") /
+                                                   "tests/fault/vmchannel-faults"),
                       "PYTHONDONTWRITEBYTECODE": "1"})
         count = count_junit(junit) if junit.exists() else Counter()
         if not ok or not count:
             count["failed"] = max(1, count["failed"])
         return count
     return phase
+
+
+def faults(run, name):
+    if not command(run, name, ["ninja", "-C", run.build("gcc"), "tests/fault/vmchannel-faults"]):
+        return None
+    return pytests(["tests/fault"])(run, name)
 
 
 def without_guests():
@@ -193,11 +202,14 @@ PHASES = [
     Phase("sim-asan", "simulation under ASan and UBSan", "build-asan", COMPUTES,
           meson_tests("asan", ["sim"])),
     Phase("sim-gcc", "simulation", "build-gcc", COMPUTES, meson_tests("gcc", ["sim"])),
-    Phase("e2e", "end to end: real kernels", "build-gcc", ALONE, end_to_end(without_guests())),
+    Phase("e2e", "end to end: real kernels", "build-gcc", ALONE, pytests(without_guests())),
     Phase("guests-1", "end to end: real guests", "build-gcc", COMPUTES,
-          end_to_end(with_guests("guests-1"))),
+          pytests(with_guests("guests-1"))),
     Phase("guests-2", "end to end: real guests", "build-gcc", WAITS,
-          end_to_end(with_guests("guests-2"))),
+          pytests(with_guests("guests-2"))),
+    Phase("faults", "each call of ours fails", "build-gcc", WAITS, faults),
+    Phase("soak", "everything goes wrong for a while", "build-gcc", WAITS,
+          pytests(["tests/soak"])),
 ]
 
 

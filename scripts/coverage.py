@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Branch coverage of src/ by the unit tests, the corpora, the simulation and end-to-end tests.
+"""Branch coverage of src/ by the unit tests, the corpora, hostile segments and end-to-end tests.
 
 usage: coverage.py OUT [E2E-TEST-FILE...]
 
@@ -22,7 +22,6 @@ GOAL = 95.0
 COUNTERS = "-fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation=true"
 # All of src/ is in these two: the one has what a daemon needs, the other what only embedders do.
 PROGRAMS = ["src/cli/vmchannel", "tests/unit/test_lib_vmchannel"]
-SIM_SEEDS = "200"
 
 
 def run(argv, log, **env):
@@ -41,17 +40,17 @@ def build(out, log):
     if not (directory / "build.ninja").exists():
         run(["meson", "setup", "--buildtype=debugoptimized", f"-Dc_args={COUNTERS}",
              "-Dc_link_args=-fprofile-instr-generate", directory], log, CC="clang")
-    if not run(["ninja", "-C", directory], log):
+    if not run(["ninja", "-C", directory], log, LLVM_PROFILE_FILE=str(out / "build.profraw")):
         sys.exit(1)
     return directory
 
 
 def run_tests(directory, e2e, counters, log):
+    """Not sim: its stack is a library of its own, and two images cannot share mapped counters."""
     env = {"LLVM_PROFILE_FILE": f"{counters}/%p%c.profraw"}
     good = run(["meson", "test", "-C", directory, "--no-rebuild", "--timeout-multiplier", "3",
                 "--suite", "unit"], log, **env)
     good &= run([directory / "tests/sim/segments"], log, **env)
-    good &= run([directory / "tests/sim/sim", "--count", SIM_SEEDS, "--jobs", "2"], log, **env)
     if e2e:
         good &= run(["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", *e2e], log,
                     VMCHANNEL=str(directory / "src/cli/vmchannel"), **env)

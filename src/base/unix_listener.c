@@ -57,7 +57,9 @@ try_lock(struct unix_listener *l, const char *lock_path, struct error *err)
 
     struct stat mine, now;
     int ret = 0;
-    if (fstat(fd, &mine) < 0 || !S_ISREG(mine.st_mode) || mine.st_size != 0)
+    if (fstat(fd, &mine) < 0)
+        ret = error_set(err, errno, "%s", lock_path);
+    else if (!S_ISREG(mine.st_mode) || mine.st_size != 0)
         ret = error_set(err, EEXIST, "%s: in the way of the lock file", lock_path);
     else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         ret = error_set(err, errno == EWOULDBLOCK ? EADDRINUSE : errno,

@@ -20,10 +20,25 @@ check_host(const struct device_addr *addr, struct error *err)
                      addr->host);
 }
 
+// What takes no file, no listening socket and no resolver (sandbox_broker.h).
+static bool
+fits_sandbox(const struct device *dev)
+{
+    if (dev->logfile[0] != '\0')
+        return false;
+    return dev->kind == DEVICE_NULL || (dev->kind == DEVICE_UNIX && !dev->server && !dev->abstract);
+}
+
 int
-broker_may_open(const struct device *dev, struct error *err)
+broker_may_open(const struct device *dev, bool locked_up, struct error *err)
 {
     int rc = 0;
+    if (locked_up && !fits_sandbox(dev))
+        return error_set(err, 0,
+                         "%s: not in the sandbox that the daemon is in since its start (accepted: "
+                         "unix:PATH without server, abstract and logfile, null; --sandbox=worker "
+                         "at the daemon's start for others)",
+                         device_kind_name(dev->kind));
     switch (dev->kind) {
     case DEVICE_TCP:
     case DEVICE_TELNET:

@@ -7,5 +7,5 @@
 #include "base/error.h"
 #include "host/device.h"
 
-// 0, or -EINVAL with err that says why not.
-int broker_may_open(const struct device *dev, struct error *err);
+// locked_up: the broker is in its sandbox. 0, or -EINVAL with err that says why not.
+int broker_may_open(const struct device *dev, bool locked_up, struct error *err);

@@ -5,6 +5,7 @@
 #include "broker/internal.h"
 
 #include "base/log.h"
+#include "broker/sandbox_broker.h"
 #include "broker/socket_listeners.h"
 #include "lib/vmchannel.h"
 
@@ -72,8 +73,23 @@ link_exhausted(void *ctx)
         finish(b, b->worker_died ? -EPIPE : 0);
 }
 
+static int
+reopen_queue(void *ctx, struct error *err)
+{
+    struct broker *b = ctx;
+    return starter_open_queue(&b->starter, err);
+}
+
 static const struct link_source_events source_events = {.on_link = link_opened,
                                                         .on_exhausted = link_exhausted};
+static const struct link_source_events locked_up_source_events = {
+    .on_link = link_opened, .on_exhausted = link_exhausted, .open_queue = reopen_queue};
+
+static bool
+is_to_be_locked_up(const struct broker_config *config)
+{
+    return config->lock_up && sandbox_broker_is_possible(config->guest);
+}
 
 static void
 on_garbage(void *ctx)
@@ -123,7 +139,7 @@ broker_send_log(struct broker *b, uint16_t channel)
 static void
 on_ready(struct broker *b, uint32_t changes)
 {
-    b->worker.ready = true;
+    b->worker.ready = b->served = true;
     broker_control_worker_ready(b, changes);
     for (size_t i = 0; i < b->guest->channel_count; i++)
         broker_send_log(b, (uint16_t)i);
@@ -236,6 +252,13 @@ on_worker_gone(void *ctx)
 static const struct courier_events worker_events = {
     .on_message = on_message, .on_garbage = on_garbage, .on_gone = on_worker_gone};
 
+static void
+respawn_later(struct broker *b)
+{
+    loop_timer_set(b->loop, b->respawn_timer, loop_clock_us() + b->respawn_us);
+    b->respawn_us = b->respawn_us < RESPAWN_MAX_US / 2 ? b->respawn_us * 2 : RESPAWN_MAX_US;
+}
+
 // A first worker that never got ready is a failure to start; later ones are replaced, at once after
 // a long life and ever more slowly after short ones.
 static void
@@ -253,15 +276,13 @@ on_worker_exit(void *ctx, const char *cause)
     if (b->source)
         link_source_pause(b->source);
     log_error("%s: worker: ended by %s, its connections are lost", b->guest->name, cause);
-    if (!b->worker.ready) {
+    if (!b->worker.ready && !b->served) {
         finish(b, -EPIPE);
         return;
     }
-    uint64_t now = loop_clock_us();
-    if (now - b->worker.started_us >= LIVED_WELL_US)
+    if (loop_clock_us() - b->worker.started_us >= LIVED_WELL_US)
         b->respawn_us = RESPAWN_MIN_US;
-    loop_timer_set(b->loop, b->respawn_timer, now + b->respawn_us);
-    b->respawn_us = b->respawn_us < RESPAWN_MAX_US / 2 ? b->respawn_us * 2 : RESPAWN_MAX_US;
+    respawn_later(b);
 }
 
 static int
@@ -269,8 +290,9 @@ start_worker(struct broker *b, struct error *err)
 {
     b->garbage = 0;
     b->links = 0;
-    return worker_process_start(&b->worker, b->loop, b->guest, b->counters, b->null_fd,
-                                &worker_events, on_worker_exit, b, err);
+    return worker_process_start(&b->worker, b->loop, b->guest, b->counters,
+                                b->starter.pid > 0 ? &b->starter : NULL, b->null_fd, &worker_events,
+                                on_worker_exit, b, err);
 }
 
 static void
@@ -283,10 +305,14 @@ on_respawn(void *ctx)
         return;
     }
     b->restarts++;
-    if (start_worker(b, &err) == 0)
+    int rc = start_worker(b, &err);
+    if (rc == 0)
         return;
     log_error("%s: %s", b->guest->name, err.text);
-    finish(b, -EPIPE);
+    if (rc == -EPIPE) // no starter
+        finish(b, -EPIPE);
+    else
+        respawn_later(b);
 }
 
 static int
@@ -325,7 +351,9 @@ open_link(struct broker *b, const struct broker_config *config, struct error *er
         return 0; // inherited, and taken over already
     if (b->is_socket_link)
         return socket_listeners_open(b->guest, &config->link, b->listener_fds, &b->hybrid, err);
-    b->source = link_source_new(b->loop, b->guest->name, &config->link, &source_events, b, err);
+    b->source = link_source_new(
+        b->loop, b->guest->name, &config->link,
+        is_to_be_locked_up(config) ? &locked_up_source_events : &source_events, b, err);
     return b->source ? 0 : -EINVAL;
 }
 
@@ -356,8 +384,8 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
                                .channel_addr = b->guest->channel_addr,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
-                               .access = &b->guest->access,
                                .channels_max = GUEST_CHANNELS_MAX,
+                               .access = &b->guest->access,
                                .has_stdio = config->has_stdio,
                                .max_pending = b->guest->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
@@ -365,6 +393,8 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
     int rc = open_link(b, config, err);
     if (rc == 0)
         rc = share_link(b, config, err);
+    if (rc == 0)
+        rc = broker_control_open(b, config, err);
     if (rc == 0 && config->user)
         rc = run_as_become(config->user, err);
     if (rc < 0)
@@ -373,7 +403,26 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
     if (b->null_fd < 0)
         return error_set(err, errno, "/dev/null");
     b->opener = opener_new(&oc, err);
-    return b->opener ? broker_control_open(b, config, err) : -EINVAL;
+    return b->opener ? 0 : -EINVAL;
+}
+
+// The starter first: it is what we are not to be any more.
+static int
+lock_up(struct broker *b, const struct broker_config *config, struct error *err)
+{
+    if (!is_to_be_locked_up(config)) {
+        if (config->lock_up)
+            log_info("%s: broker: not in a sandbox, which the programs of cmd: would be in too",
+                     b->guest->name);
+        return 0;
+    }
+    int rc = starter_start(&b->starter, b->guest, b->counters, &config->link, b->null_fd, err);
+    // What was made by name has a path now; what could not be made needs nothing.
+    struct broker_config is = *config;
+    if (!is.control_path && b->control)
+        is.control_path = b->control_path;
+    is.control_by_name = b->control_path[0] != '\0';
+    return rc == 0 ? sandbox_broker(&is, err) : rc;
 }
 
 static int
@@ -471,7 +520,8 @@ broker_start(const struct broker_config *config, struct error *err)
     if (config->guest->sandbox_off)
         log_warn("%s: --sandbox=off: what the guest sends is not read in a sandbox",
                  config->guest->name);
-    if (open_all(b, config, err) < 0 || start_worker(b, err) < 0 || wait_until_ready(b, err) < 0) {
+    if (open_all(b, config, err) < 0 || lock_up(b, config, err) < 0 || start_worker(b, err) < 0 ||
+        wait_until_ready(b, err) < 0) {
         broker_free(b);
         return NULL;
     }
@@ -501,6 +551,7 @@ broker_free(struct broker *b)
         return;
     broker_control_close(b);
     worker_process_stop(&b->worker);
+    starter_stop(&b->starter);
     link_source_free(b->source);
     opener_free(b->opener);
     socket_listeners_close(b->listener_fds, b->hybrid, b->guest->channel_count);

@@ -16,12 +16,14 @@ struct broker_config {
     struct link_spec link;            // for fd= links and netns listeners passed in, see below
     const int *listener_fds;          // netns by inherited listeners: one per channel; else NULL
     const struct run_as *user;        // to become once the link is open; NULL: stay who we are
-    bool has_stdio;                   // descriptors 0 and 1 are the user's: stdio may be a device
-    bool exit_on_link_down;           // a link given by fd cannot come back: end instead of waiting
-    uint32_t drain_ms;        // when stopped, the worker may take so long to hand over guest bytes
+    bool lock_up; // --sandbox=on: this process is the broker's alone, and gives up what it can
+    bool removes_link_dir;  // the caller will, of a Unix link's path, once we are done
+    bool has_stdio;         // descriptors 0 and 1 are the user's: stdio may be a device
+    bool exit_on_link_down; // a link given by fd cannot come back: end instead of waiting
+    uint32_t drain_ms;      // when stopped, the worker may take so long to hand over guest bytes
     const char *control_path; // a control socket there; NULL: none
-    bool control_by_name;     // else one where commands look for the guest's name, if there can be
-    const int *guest_pidfd;   // readable when the guest's process has ended: then end; NULL: none
+    bool control_by_name;   // else one where commands look for the guest's name, if there can be
+    const int *guest_pidfd; // readable when the guest's process has ended: then end; NULL: none
 };
 
 struct broker;

@@ -225,6 +225,10 @@ check_added(const struct broker *b, const struct guest_config *more, struct erro
         return error_set(err, 0,
                          "the guest's namespace was closed behind it, nothing can be added "
                          "there (accepted: run --link tap, serve --link netns)");
+    if (b->is_socket_link && b->starter.pid > 0)
+        return error_set(err, 0,
+                         "the daemon's sandbox lets it make no more listeners for the guest "
+                         "(accepted: --sandbox=worker at its start)");
     if (has_worker(b) &&
         courier_room(&b->worker.courier) < b->guest->max_conns + 4 * (uint32_t)more->channel_count)
         return error_set(err, EBUSY, "the worker has not caught up");
@@ -236,7 +240,7 @@ check_added(const struct broker *b, const struct guest_config *more, struct erro
         else if (find_channel(b, spec->port) >= 0)
             rc = error_set(err, EEXIST, "there is one already");
         else
-            rc = broker_may_open(&spec->device, err);
+            rc = broker_may_open(&spec->device, b->starter.pid > 0, err);
         if (rc < 0) {
             error_prefix(err, "channel %u", spec->port);
             return rc;
@@ -351,19 +355,39 @@ open_by_name(struct broker *b, struct error *err)
     return s;
 }
 
+// To who will have to remove it. Whoever that is, root may connect.
+static int
+give_away(const char *path, const struct run_as *user, struct error *err)
+{
+    return lchown(path, user->uid, user->gid) < 0 ? error_set(err, errno, "control: %s", path) : 0;
+}
+
+static int
+give_dir_away(struct broker *b, const struct run_as *user, struct error *err)
+{
+    char dir[CONTROL_PATH_SIZE];
+    memcpy(dir, b->control_path, sizeof(dir));
+    *strrchr(dir, '/') = '\0';
+    int rc = give_away(b->control_path, user, err);
+    return rc < 0 ? rc : give_away(dir, user, err);
+}
+
 int
 broker_control_open(struct broker *b, const struct broker_config *config, struct error *err)
 {
+    control_service_warm();
     if (config->control_path) {
         b->control =
             control_server_new(b->loop, b->guest->name, config->control_path, &ops, b, err);
-        return b->control ? 0 : -EIO;
+        if (!b->control)
+            return -EIO;
+        return config->user ? give_away(config->control_path, config->user, err) : 0;
     }
     if (!config->control_by_name)
         return 0;
     // Nobody asked for it: a guest is not left without its channels for that.
     b->control = open_by_name(b, err);
-    if (!b->control)
+    if (!b->control || (config->user && give_dir_away(b, config->user, err) < 0))
         log_warn("%s: %s; the channels stay as they are (--control=off for silence)",
                  b->guest->name, err->text);
     return 0;

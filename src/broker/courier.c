@@ -105,6 +105,8 @@ receive_one(struct courier *c, struct message *m, int *fds, size_t *nfds)
         size_t wants = message_fds(&data);
         return wants > 0 && message_parse(m, &data, sizeof(data), wants, &c->limits);
     }
+    if (n == -ENOMEM || n == -ENOBUFS) // the message is still there
+        return -EAGAIN;
     if (n <= 0)
         return n < 0 ? (int)n : -EPIPE;
     if (message_parse(m, &data, (size_t)n, *nfds, &c->limits))

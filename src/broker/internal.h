@@ -33,12 +33,14 @@ struct broker {
     uint32_t link;                // number of the worker's link, 0: it has none
     uint32_t links;               // of this worker, so far
 
+    struct starter starter; // of workers, when we are locked up
     struct worker_process worker;
     uint32_t garbage; // malformed messages of this worker
     struct log_limit garbage_limit;
     int respawn_timer;
     uint64_t respawn_us; // delay before the next one
     bool worker_died;
+    bool served; // some worker got ready
     uint32_t restarts;
 
     // The control socket, NULL without; where it is, if its directory is ours, else "".

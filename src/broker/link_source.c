@@ -197,7 +197,8 @@ start_queue(struct link_source *s)
 {
     struct error err = {{0}};
     if (s->kept_fd < 0)
-        s->kept_fd = open_queue(s, &err);
+        s->kept_fd =
+            s->events->open_queue ? s->events->open_queue(s->ctx, &err) : open_queue(s, &err);
     if (s->kept_fd < 0) {
         note_failure(s, -s->kept_fd, err.text);
         s->kept_fd = -1;

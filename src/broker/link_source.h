@@ -16,6 +16,9 @@ struct link_source_events {
     void (*on_link)(void *ctx, int fd);
     // It was an inherited descriptor and is used up: no other link will come.
     void (*on_exhausted)(void *ctx);
+    // Opens a tap or packet link anew, when this process no longer can: a descriptor, or -errno
+    // with err. NULL: it can.
+    int (*open_queue)(void *ctx, struct error *err);
 };
 
 // Opens what must be there from the start: the listener, the tap, the packet socket. spec is

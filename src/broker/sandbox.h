@@ -7,18 +7,27 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 // As fork(2), into user, mount, pid, ipc, uts and network namespaces of the child's own, where it
 // has pid 1. 0 in the child; in the parent its pid, or -errno with err filled and no child. For a
 // process with one thread.
 pid_t sandbox_fork(struct error *err);
+// The same, but that the child is the caller's sibling: its parent waits for it. 0, and *pid 0 in
+// the child; or -errno with err. On failure too *pid and *pidfd may be those of a child, which has
+// done nothing and ends by itself; else they are below 0.
+int sandbox_fork_sibling(pid_t *pid, int *pidfd, struct error *err);
 // In that child, with all descriptors closed that it is not to have: an empty read-only root, no
 // capabilities, no process, core dump or message queue of its own. 0 or -errno with err filled.
 int sandbox_give_up(struct error *err);
 // After PR_SET_NO_NEW_PRIVS: from here on a system call that a worker does not need kills the
 // process by SIGSYS. 0 or -errno with err filled.
 int sandbox_filter(struct error *err);
+
+#define CAP(number) (UINT64_C(1) << (number))
+// Of the capabilities we have those remain, permitted and effective alone. 0 or -errno with err.
+int sandbox_keep_capabilities(uint64_t keep, struct error *err);
 
 // For tests: names of the rules of the filter; NULL past the last. All rules but number `without`
 // are loaded by sandbox_filter_without.

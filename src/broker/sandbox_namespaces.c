@@ -36,6 +36,7 @@
 #include <linux/securebits.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -175,39 +176,74 @@ limit(struct error *err)
     return 0;
 }
 
-pid_t
-sandbox_fork(struct error *err)
+// 0 in the child, with *pid 0. *pid is set as soon as there is a child, also on failure.
+static int
+clone_mapped(struct clone_args *args, pid_t *pid, struct error *err)
 {
-    struct clone_args args = {.flags = NAMESPACES, .exit_signal = SIGCHLD};
     struct ids ids;
     int go[2];
 
+    *pid = -1;
     if (pipe2(go, O_CLOEXEC) < 0)
         return error_set(err, errno, "worker: cannot make a pipe");
     bool was_dumpable = prctl(PR_GET_DUMPABLE) == 1;
     prctl(PR_SET_DUMPABLE, 1);
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-    if (pid == 0) {
+    *pid = (pid_t)syscall(SYS_clone3, args, sizeof(*args));
+    if (*pid == 0) {
         take_ids(go);
         return 0;
     }
-    int rc = pid < 0 ? error_set(err, errno,
-                                 "worker: sandbox: new user, mount, pid, ipc, uts "
-                                 "and network namespace (%s)",
-                                 FORBIDDEN)
-                     : map_ids(pid, &ids, err);
+    int rc = *pid < 0 ? error_set(err, errno,
+                                  "worker: sandbox: new user, mount, pid, ipc, uts "
+                                  "and network namespace (%s)",
+                                  FORBIDDEN)
+                      : map_ids(*pid, &ids, err);
     if (!was_dumpable)
         prctl(PR_SET_DUMPABLE, 0);
     if (rc == 0 && write(go[1], &ids, sizeof(ids)) < 0)
         rc = error_set(err, errno, "worker: pipe");
     close(go[0]);
     close(go[1]);
+    return rc;
+}
+
+pid_t
+sandbox_fork(struct error *err)
+{
+    struct clone_args args = {.flags = NAMESPACES, .exit_signal = SIGCHLD};
+    pid_t pid;
+    int rc = clone_mapped(&args, &pid, err);
     if (rc == 0 || pid < 0)
         return rc < 0 ? rc : pid;
     kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     return rc;
+}
+
+int
+sandbox_fork_sibling(pid_t *pid, int *pidfd, struct error *err)
+{
+    struct clone_args args = {.flags = NAMESPACES | CLONE_PARENT | CLONE_PIDFD,
+                              .pidfd = (uintptr_t)pidfd};
+    return clone_mapped(&args, pid, err);
+}
+
+int
+sandbox_keep_capabilities(uint64_t keep, struct error *err)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return error_set(err, errno, "ambient capabilities");
+    if (syscall(SYS_capget, &head, caps) < 0)
+        return error_set(err, errno, "capabilities");
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+        caps[i].permitted &= (uint32_t)(keep >> (32 * i));
+        caps[i].effective = caps[i].permitted;
+        caps[i].inheritable = 0;
+    }
+    return syscall(SYS_capset, &head, caps) < 0 ? error_set(err, errno, "capabilities") : 0;
 }
 
 int

@@ -12,6 +12,7 @@
 // Those that move bytes have no conditions on purpose: the kernel passes such calls by a bitmap,
 // without running the filter.
 #include "broker/sandbox.h"
+#include "broker/sandbox_rules.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,6 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -28,57 +28,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
-
-#define CONDITIONS_MAX 3
-
-struct rule {
-    const char *name;
-    int call;
-    unsigned conditions;
-    struct scmp_arg_cmp condition[CONDITIONS_MAX];
-};
-
-// int arguments: the upper half of the register means nothing.
-#define IS(arg, value)   SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)(value))
-#define LACKS(arg, bits) SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, (bits), 0)
-
-#define CALL(call)                                                                                 \
-    {                                                                                              \
-#call, SCMP_SYS(call), 0,                                                                  \
-        {                                                                                          \
-            {                                                                                      \
-                0                                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-    }
-#define IOCTL(request)                                                                             \
-    {                                                                                              \
-        "ioctl " #request, SCMP_SYS(ioctl), 1,                                                     \
-        {                                                                                          \
-            IS(1, request)                                                                         \
-        }                                                                                          \
-    }
-#define FCNTL(command)                                                                             \
-    {                                                                                              \
-        "fcntl " #command, SCMP_SYS(fcntl), 1,                                                     \
-        {                                                                                          \
-            IS(1, command)                                                                         \
-        }                                                                                          \
-    }
-#define SETSOCKOPT(level, option)                                                                  \
-    {                                                                                              \
-        "setsockopt " #option, SCMP_SYS(setsockopt), 2,                                            \
-        {                                                                                          \
-            IS(1, level), IS(2, option)                                                            \
-        }                                                                                          \
-    }
-#define GETSOCKOPT(option)                                                                         \
-    {                                                                                              \
-        "getsockopt " #option, SCMP_SYS(getsockopt), 2,                                            \
-        {                                                                                          \
-            IS(1, SOL_SOCKET), IS(2, option)                                                       \
-        }                                                                                          \
-    }
 
 static const struct rule rules[] = {
 // The loop.
@@ -88,7 +37,7 @@ static const struct rule rules[] = {
     CALL(epoll_pwait),
 #endif
     CALL(epoll_ctl),
-    {"clock_gettime", SCMP_SYS(clock_gettime), 1, {IS(0, CLOCK_MONOTONIC)}}, // where no vdso can
+    {"clock_gettime", SCMP_SYS(clock_gettime), 1, {IS(0, CLOCK_MONOTONIC)}, 0}, // where no vdso can
     // Bytes, and what ends them.
     CALL(read),
     CALL(write), // logs too
@@ -103,11 +52,11 @@ static const struct rule rules[] = {
     CALL(shutdown),
     CALL(close),
     // Memory: malloc, and the rings.
-    {"mmap", SCMP_SYS(mmap), 1, {LACKS(2, PROT_EXEC)}},
+    {"mmap", SCMP_SYS(mmap), 1, {LACKS(2, PROT_EXEC)}, 0},
     CALL(munmap),
     CALL(brk),
-    {"mremap", SCMP_SYS(mremap), 1, {IS(3, MREMAP_MAYMOVE)}},
-    {"madvise DONTNEED", SCMP_SYS(madvise), 1, {IS(2, MADV_DONTNEED)}},
+    {"mremap", SCMP_SYS(mremap), 1, {IS(3, MREMAP_MAYMOVE)}, 0},
+    {"madvise DONTNEED", SCMP_SYS(madvise), 1, {IS(2, MADV_DONTNEED)}, 0},
     // Links: what kind of socket it is, how much it takes, whether its interface is there.
     FCNTL(F_GETFL),
     FCNTL(F_SETFL),
@@ -131,8 +80,8 @@ static const struct rule rules[] = {
     IOCTL(TUNSETVNETHDRSZ),
     IOCTL(TUNSETOFFLOAD),
     // Socket links: accepted sockets, spliced through pipes.
-    {"accept4", SCMP_SYS(accept4), 1, {IS(3, SOCK_CLOEXEC | SOCK_NONBLOCK)}},
-    {"pipe2", SCMP_SYS(pipe2), 1, {IS(1, O_CLOEXEC | O_NONBLOCK)}},
+    {"accept4", SCMP_SYS(accept4), 1, {IS(3, SOCK_CLOEXEC | SOCK_NONBLOCK)}, 0},
+    {"pipe2", SCMP_SYS(pipe2), 1, {IS(1, O_CLOEXEC | O_NONBLOCK)}, 0},
     FCNTL(F_SETPIPE_SZ),
     CALL(splice),
     GETSOCKOPT(SO_PROTOCOL),
@@ -140,22 +89,15 @@ static const struct rule rules[] = {
     IOCTL(SIOCOUTQ),
     // vhost-user: what a descriptor of memory is, and the SIGBUS of a file that was shortened.
     CALL(fstat),
-    {"newfstatat", SCMP_SYS(newfstatat), 1, {IS(3, AT_EMPTY_PATH)}},
-    {"rt_sigaction SIGBUS", SCMP_SYS(rt_sigaction), 1, {IS(0, SIGBUS)}},
+    {"newfstatat", SCMP_SYS(newfstatat), 1, {IS(3, AT_EMPTY_PATH)}, 0},
+    {"rt_sigaction SIGBUS", SCMP_SYS(rt_sigaction), 1, {IS(0, SIGBUS)}, 0},
     CALL(rt_sigreturn),
     // The end: in order, or by abort(3), which signals pid 1, ourselves.
     CALL(exit_group),
     CALL(rt_sigprocmask),
     CALL(getpid),
     CALL(gettid),
-    {"tgkill SIGABRT", SCMP_SYS(tgkill), 3, {IS(0, 1), IS(1, 1), IS(2, SIGABRT)}},
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED
-#endif
-#endif
+    {"tgkill SIGABRT", SCMP_SYS(tgkill), 3, {IS(0, 1), IS(1, 1), IS(2, SIGABRT)}, 0},
 #ifdef SANITIZED // the run-time's own, in test builds alone
     CALL(madvise),
     CALL(sigaltstack),
@@ -174,7 +116,8 @@ sandbox_rule_name(size_t index)
 }
 
 int
-sandbox_filter_without(size_t without, struct error *err)
+sandbox_load(const struct rule *list, size_t count, size_t without, unsigned needs,
+             struct error *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (!filter)
@@ -184,10 +127,10 @@ sandbox_filter_without(size_t without, struct error *err)
     if (rc == 0)
         rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     const char *step = "system call filter";
-    for (size_t i = 0; rc == 0 && i < RULE_COUNT; i++) {
-        if (i == without)
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        const struct rule *r = &list[i];
+        if (i == without || (r->when != 0 && !(r->when & needs)))
             continue;
-        const struct rule *r = &rules[i];
         rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, r->call, r->conditions, r->condition);
         if (rc < 0)
             step = r->name;
@@ -201,6 +144,12 @@ sandbox_filter_without(size_t without, struct error *err)
                   step);
     seccomp_release(filter);
     return rc;
+}
+
+int
+sandbox_filter_without(size_t without, struct error *err)
+{
+    return sandbox_load(rules, RULE_COUNT, without, 0, err);
 }
 
 int

@@ -71,6 +71,8 @@ socket_listeners_add(const struct guest_config *guest, const struct link_spec *l
     switch (link->kind) {
     case LINK_HYBRID:
         rc = link_open_hybrid(link, &port, 1, &hybrid[index], err);
+        if (rc == 0 && (rc = unix_listener_share(&hybrid[index], &guest->access, err)) < 0)
+            unix_listener_close(&hybrid[index]);
         if (rc == 0)
             fds[index] = hybrid[index].fd;
         break;

@@ -325,6 +325,7 @@ void
 worker_main(const struct guest_config *guest, struct hub_counters *counters, int sock, int null_fd)
 {
     struct error err;
+    prctl(PR_SET_NAME, "vmc-worker");
     reset_signals();
     warm_libc();
     if (!keep_own_descriptors(sock, null_fd)) {

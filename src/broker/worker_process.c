@@ -32,6 +32,13 @@ describe_end(char *out, size_t size, int status)
 }
 
 static void
+reap(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+static void
 forget(struct worker_process *w)
 {
     loop_remove(w->loop, &w->pid_io);
@@ -56,46 +63,51 @@ on_pidfd(void *ctx, unsigned events)
     w->on_exit(w->ctx, cause);
 }
 
-// The parent's half, once there is a child: a pidfd and a courier. 0 or -errno; on failure the
-// caller ends the child.
+// The parent's half, once there is a child: watching it, and a courier. 0 or -errno; on failure the
+// caller ends the child and closes pidfd. sock is taken over.
 static int
-adopt(struct worker_process *w, int sock, const struct courier_events *events)
+adopt(struct worker_process *w, int pidfd, int sock, const struct courier_events *events)
 {
     const struct guest_config *g = w->guest;
-    w->pid_io = (struct loop_io){.fd = pidfd_open(w->pid, 0), .on_event = on_pidfd, .ctx = w};
-    if (w->pid_io.fd < 0) {
-        int why = errno;
-        close(sock);
-        return -why;
-    }
+    w->pid_io = (struct loop_io){.fd = pidfd, .on_event = on_pidfd, .ctx = w};
     int rc = loop_add(w->loop, &w->pid_io, LOOP_READ);
     if (rc < 0) {
-        close(w->pid_io.fd);
         close(sock);
         return rc;
     }
     struct message_limits limits = {.from_worker = true, .channels = g->channel_count};
     uint32_t queue = g->max_conns + QUEUE_PER_CHANNEL * GUEST_CHANNELS_MAX + QUEUE_EXTRA;
     rc = courier_init(&w->courier, w->loop, sock, queue, &limits, events, w->ctx);
-    if (rc < 0) {
+    if (rc < 0)
         loop_remove(w->loop, &w->pid_io);
-        close(w->pid_io.fd);
-    }
     return rc;
 }
 
-static pid_t
-fork_worker(const struct guest_config *guest, struct error *err)
+// A child with its end of the socket pair: its pidfd, or -errno with err. sock is taken over.
+static int
+fork_worker(const struct guest_config *guest, struct hub_counters *counters, int null_fd, int sock,
+            pid_t *pid, struct error *err)
 {
-    if (!guest->sandbox_off)
-        return sandbox_fork(err);
-    pid_t pid = fork();
-    return pid < 0 ? error_set(err, errno, "worker: cannot fork") : pid;
+    *pid = guest->sandbox_off ? fork() : sandbox_fork(err);
+    if (*pid == 0)
+        worker_main(guest, counters, sock, null_fd);
+    int rc = (int)*pid;
+    if (*pid < 0 && guest->sandbox_off)
+        rc = error_set(err, errno, "worker: cannot fork");
+    close(sock);
+    if (*pid < 0)
+        return rc;
+    int pidfd = pidfd_open(*pid, 0);
+    if (pidfd >= 0)
+        return pidfd;
+    rc = error_set(err, errno, "worker: cannot watch it");
+    kill(*pid, SIGKILL);
+    return rc;
 }
 
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
-                     struct hub_counters *counters, int null_fd,
+                     struct hub_counters *counters, struct starter *starter, int null_fd,
                      const struct courier_events *events,
                      void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err)
 {
@@ -109,20 +121,20 @@ worker_process_start(struct worker_process *w, struct loop *loop, const struct g
                                  .ctx = ctx};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0)
         return error_set(err, errno, "worker: cannot make a socket pair");
-    pid_t pid = fork_worker(guest, err);
-    if (pid < 0) {
+    int pidfd = starter ? starter_fork_worker(starter, sv[1], &w->pid, err)
+                        : fork_worker(guest, counters, null_fd, sv[1], &w->pid, err);
+    if (pidfd < 0) {
         close(sv[0]);
-        close(sv[1]);
-        return pid;
+        if (w->pid > 0) // made, and ends without us
+            reap(w->pid);
+        w->pid = 0;
+        return pidfd;
     }
-    if (pid == 0)
-        worker_main(guest, counters, sv[1], null_fd);
-    close(sv[1]);
-    w->pid = pid;
-    int rc = adopt(w, sv[0], events);
+    int rc = adopt(w, pidfd, sv[0], events);
     if (rc < 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+        reap(w->pid);
+        close(pidfd);
         w->pid = 0;
         return error_set(err, -rc, "worker: cannot watch it");
     }
@@ -134,7 +146,7 @@ worker_process_kill(struct worker_process *w)
 {
     // No change to how a process ends that is ending already: its cause is set by then.
     if (w->pid > 0)
-        kill(w->pid, SIGKILL);
+        pidfd_send_signal(w->pid_io.fd, SIGKILL, NULL, 0);
 }
 
 void
@@ -145,8 +157,7 @@ worker_process_stop(struct worker_process *w)
     courier_fini(&w->courier);
     struct pollfd p = {.fd = w->pid_io.fd, .events = POLLIN};
     if (poll(&p, 1, STOP_MS) != 1)
-        kill(w->pid, SIGKILL);
-    while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+        worker_process_kill(w);
+    reap(w->pid);
     forget(w);
 }

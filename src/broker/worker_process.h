@@ -3,6 +3,7 @@
 #pragma once
 
 #include "broker/courier.h"
+#include "broker/starter.h"
 #include "channel/counters.h"
 #include "config/guest_config.h"
 
@@ -21,11 +22,12 @@ struct worker_process {
     void *ctx;
 };
 
-// Forks a worker. counters: MAP_SHARED memory. null_fd: an open /dev/null for it. events, on_exit
-// and ctx outlive it. 0, or -errno with err filled.
+// Forks a worker, or has it forked by `starter`, if not NULL. counters: MAP_SHARED memory, the
+// starter's too. null_fd: an open /dev/null for it. events, on_exit and ctx outlive it. 0, or
+// -errno with err filled.
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
-                     struct hub_counters *counters, int null_fd,
+                     struct hub_counters *counters, struct starter *starter, int null_fd,
                      const struct courier_events *events,
                      void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err);
 // Ends it at once; on_exit follows.

@@ -19,18 +19,18 @@ enum command_id {
     COMMAND_RUN = 2,
     COMMAND_QEMU = 4,
     COMMAND_XML = 8,
-    COMMAND_LIST = 16,
-    COMMAND_ADD = 32,
-    COMMAND_DEL = 64,
+    COMMAND_HOOK = 16,
+    COMMAND_INSTALL_HOOK = 32,
+    COMMAND_LIBVIRT = 64, // those that vmchannel-libvirt does, but for
+    COMMAND_DUMPXML = 256,
+    COMMAND_LIST = 512,
+    COMMAND_ADD = 1024,
+    COMMAND_DEL = 2048,
+    COMMAND_STATS = 4096,
+    COMMAND_METRICS = 8192,
+    COMMAND_TOP = 16384,
+    COMMAND_PCAP = 32768,
     COMMAND_KUBEVIRT_HOOK = 128,
-    COMMAND_STATS = 256,
-    COMMAND_METRICS = 512,
-    COMMAND_TOP = 1024,
-    COMMAND_PCAP = 2048,
-    COMMAND_HOOK = 4096,
-    COMMAND_INSTALL_HOOK = 8192,
-    COMMAND_LIBVIRT = 16384, // those that vmchannel-libvirt does, but for
-    COMMAND_DUMPXML = 32768,
 };
 
 struct command {

@@ -89,8 +89,9 @@ static int
 set_sandbox(struct settings *s, const char *value, struct error *err)
 {
     s->guest.sandbox_off = strcmp(value, "off") == 0;
-    if (!s->guest.sandbox_off && strcmp(value, "on") != 0)
-        return error_set(err, 0, "--sandbox: '%s': unknown (accepted: on, off)", value);
+    s->guest.sandbox_worker = strcmp(value, "worker") == 0;
+    if (!s->guest.sandbox_off && !s->guest.sandbox_worker && strcmp(value, "on") != 0)
+        return error_set(err, 0, "--sandbox: '%s': unknown (accepted: on, worker, off)", value);
     return 0;
 }
 
@@ -336,9 +337,10 @@ static const struct cli_option options[] = {
     {"--mtu", NULL, "BYTES", "largest IP packet, 576 to 65520 (1500)", EVERY_COMMAND, set_mtu},
     {"--max-connections", NULL, "N", "of the guest at once, 1 to 65536 (4096)", EVERY_COMMAND,
      set_max_connections},
-    {"--sandbox", NULL, "on|off",
-     "whether the process that reads what the guest sends is\n"
-     "locked up (on); off where the kernel forbids it",
+    {"--sandbox", NULL, "on|worker|off",
+     "whether our processes are locked up (on); worker: the one\n"
+     "that reads what the guest sends alone, or off, where the\n"
+     "kernel forbids it",
      EVERY_COMMAND, set_sandbox},
     {"--user", NULL, "USER",
      "become USER and its groups once the link is open, for root\n"

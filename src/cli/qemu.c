@@ -151,6 +151,8 @@ broker_main(const struct guest_config *guest, const struct other_side *side, int
                  .server = is_vhost,
                  .fd = side->link_fd},
         // QEMU's end: closed by its exit, however that comes. A vhost-user link may come back.
+        .lock_up = !guest->sandbox_off && !guest->sandbox_worker,
+        .removes_link_dir = is_vhost,
         .exit_on_link_down = !is_vhost,
         .control_path = side->control,
         .control_by_name = side->control_by_name,

@@ -179,6 +179,7 @@ broker_main(const struct guest_config *guest, const struct guest_side *side, con
         .guest = guest,
         .link = {.kind = side->kind, .fd = frames ? side->fds[0] : -1},
         .listener_fds = frames ? NULL : side->fds,
+        .lock_up = !guest->sandbox_off && !guest->sandbox_worker,
         .exit_on_link_down = true,
         .control_path = control,
         .drain_ms = DRAIN_MS,

@@ -21,7 +21,8 @@ struct guest_config {
     uint32_t guest_addr;           // net + 15
     uint16_t mtu;                  // --mtu, 1500; 576..65520
     uint32_t max_conns;            // --max-connections, 4096; 1..65536
-    bool sandbox_off;              // --sandbox=off: the worker is not locked up
+    bool sandbox_off;              // --sandbox=off: the worker is not locked up, nor the broker
+    bool sandbox_worker;           // --sandbox=worker: the worker alone is
     struct unix_access access;     // --mode, --group: of the Unix sockets that we make
     struct channel_spec *channels; // heap array
     size_t channel_count;

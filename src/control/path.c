@@ -93,8 +93,9 @@ control_path_make(const char *name, char out[CONTROL_PATH_SIZE], struct error *e
     *strrchr(dir, '/') = '\0';
     rc = make_dir(dir, 0700, err);
     struct stat st;
-    if (rc == 0 && (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-                    (st.st_mode & 022)))
+    bool ours = rc == 0 && lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && !(st.st_mode & 022) &&
+                (st.st_uid == geteuid() || geteuid() == 0); // root's may be of a --user
+    if (rc == 0 && !ours)
         rc = error_set(err, 0, "control: %s: not a directory that is ours alone", dir);
     return rc;
 }

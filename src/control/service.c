@@ -357,3 +357,9 @@ out:
     json_decref(root);
     return ok;
 }
+
+void
+control_service_warm(void)
+{
+    json_object_seed(0);
+}

@@ -24,6 +24,8 @@ struct control_ops {
     int (*capture)(void *ctx, int fd, uint32_t snaplen, struct error *err);
 };
 
+// What is read from files at first use: to be called before there are none.
+void control_service_warm(void);
 // Serves one call, of len bytes without its NUL. fd: a descriptor that came with it (-1: none); -1
 // afterwards when it was taken, else still the caller's. *reply: heap text of *reply_len bytes with
 // its NUL, NULL for a call that wants none. False: this was no call, the connection is of no use.

@@ -49,8 +49,8 @@ struct opener {
     void *ctx;
     const struct channel_spec *specs; // the caller's
     bool has_stdio;
-    const struct unix_access *access; // the caller's; NULL: as made
-    struct channel *channels; // of opener NULL: not in use
+    const struct unix_access *access; // the caller's
+    struct channel *channels;         // of opener NULL: not in use
     size_t channels_max;
     struct opener_table table;
 };

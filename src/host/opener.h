@@ -37,8 +37,9 @@ struct opener_config {
     uint32_t channel_addr;               // what guests connect to, host order: for proxy=v2
     const struct channel_spec *channels; // the caller's, outlive the opener
     size_t channel_count;                // those not in use are passed over
-    size_t channels_max;  // that there ever may be, with opener_add; 0: channel_count
-    const struct unix_access *access; // of the Unix sockets that we make; NULL: as made
+    size_t channels_max; // that there ever may be, with opener_add; 0: channel_count
+    // Of the Unix sockets that we make; NULL: as made; outlives the opener.
+    const struct unix_access *access;
     bool has_stdio;       // descriptors 0 and 1 are the user's: stdio may be a device
     uint32_t max_pending; // requests under way, and ends to be closed, at once; beyond: refused
     struct opener_events events;
@@ -67,8 +68,8 @@ bool opener_counts(const struct device *dev);
 // A host end for `channel` (an index, asserted). False, without an answer, when the session is
 // under way already, or open and counted.
 // guest: who asks, for proxy=v2; NULL: not known.
-bool opener_open(struct opener *o, uint32_t session, uint16_t channel,
-                 const struct proxy_peer *guest);
+bool
+opener_open(struct opener *o, uint32_t session, uint16_t channel, const struct proxy_peer *guest);
 // Forgets a request. One that was answered meanwhile is closed as by opener_closed; harmless
 // otherwise.
 void opener_cancel(struct opener *o, uint32_t session);

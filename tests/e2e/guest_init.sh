@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # /init of the tests' QEMU guests: loads drivers, then obeys the second serial port: one line, one
-# shell command; its output goes back, then "agent: exit CODE". Who obeys is a child of init's, since
-# orphans become init's and the end of one would cost a `read` under way what it has read.
+# shell command; its output goes back, then "agent: exit CODE". Who obeys is a child of init's:
+# orphans become init's, and the end of one would cost a `read` under way what it has read.
 export PATH=/bin:/sbin
 if [ $$ = 1 ]; then
     load-drivers # mounts /dev, so nothing may be written to /dev/null before

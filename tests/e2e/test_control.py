@@ -46,6 +46,9 @@ def ask(processes, vmchannel, runtime):
     return run
 
 
+ANY_DEVICE = ["--sandbox=worker"]  # a broker in no sandbox: may open anew what it could at start
+
+
 def start(guest, *channels, name="vm1", options=()):
     guest.start(*channels, options=("--name", name, *options))
     guest.daemon.wait_for_log("ready")
@@ -77,7 +80,7 @@ def stats_of(ask, name="vm1"):
 def test_channel_is_added_and_deleted_while_the_guest_runs(guest, listen, directory, ask):
     listen(directory / "a.sock", answer_lines)
     listen(directory / "b.sock", answer_lines)
-    start(guest, f"600:unix:{directory}/a.sock")
+    start(guest, f"600:unix:{directory}/a.sock", options=[] if guest.is_frames else ANY_DEVICE)
     assert guest.refusal(601)[0] == errno.ECONNREFUSED
 
     assert ask("add", "vm1", f"601:unix:{directory}/b.sock") == ""
@@ -97,11 +100,11 @@ def test_channel_is_added_and_deleted_while_the_guest_runs(guest, listen, direct
     cut.close()
 
 
-@pytest.mark.parametrize("kind", ["tap", "netns"])
-def test_added_channels_outlive_a_worker(make_guest, listen, directory, ask, kind):
+@pytest.mark.parametrize("kind, options", [("tap", []), ("tap", ANY_DEVICE), ("netns", ANY_DEVICE)])
+def test_added_channels_outlive_a_worker(make_guest, listen, directory, ask, kind, options):
     listen(directory / "a.sock", answer_lines)
     guest = start(make_guest(kind), f"600:unix:{directory}/a.sock",
-                  f"602:unix:{directory}/a.sock")
+                  f"602:unix:{directory}/a.sock", options=options)
     ask("add", "vm1", f"601:unix:{directory}/a.sock")
     ask("del", "vm1", "602")
     talk(guest, 601, lines=3)
@@ -120,7 +123,7 @@ def test_added_channels_outlive_a_worker(make_guest, listen, directory, ask, kin
 
 def test_what_a_channel_has_open_goes_with_it(make_guest, directory, ask):
     """A listener and its lock, a terminal's link: gone at del, and to be had again."""
-    guest = start(make_guest("tap"), "600:null")
+    guest = start(make_guest("tap"), "600:null", options=ANY_DEVICE)
     path, link = directory / "service.sock", directory / "tty"
     for _ in range(3):
         ask("add", "vm1", f"601:unix:{path},server=on,wait=off")
@@ -142,7 +145,7 @@ def test_what_a_channel_has_open_goes_with_it(make_guest, directory, ask):
 def test_hybrid_link_has_a_socket_for_each_channel(processes, vmchannel, listen, directory, ask):
     listen(directory / "a.sock", answer_lines)
     daemon = Daemon(processes, vmchannel, ["--name", "vm1", "--link", f"hybrid,path={directory}/v",
-                                           "-vmchannel", "600:null"])
+                                           "-vmchannel", "600:null", *ANY_DEVICE])
     daemon.wait_for_log("ready")
     for _ in range(2):
         ask("add", "vm1", f"601:unix:{directory}/a.sock")
@@ -160,10 +163,10 @@ def test_hybrid_link_has_a_socket_for_each_channel(processes, vmchannel, listen,
 def test_coming_and_going_leaks_nothing(make_guest, listen, directory, runtime, kind, times):
     """Also more often than there is room for channels; with all that has something open."""
     listen(directory / "a.sock", answer_lines)
-    guest = start(make_guest(kind), "600:null")
+    guest = start(make_guest(kind), "600:null", options=ANY_DEVICE)
+    pids = (guest.daemon.process.pid, guest.daemon.worker())
 
     def descriptors():
-        pids = (guest.daemon.process.pid, guest.daemon.worker())
         return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
 
     devices = [f"unix:{directory}/b.sock,server", f"pty:{directory}/tty",
@@ -199,6 +202,22 @@ def test_ordinary_user_has_sockets_in_the_runtime_directory(processes, vmchannel
         assert os.listdir(f"{d}/vmchannel") == []
         done = processes.run([*as_nobody[:-1], "-u", "XDG_RUNTIME_DIR", vmchannel, "list"])
         assert done.returncode == 1 and "XDG_RUNTIME_DIR" in done.stderr
+
+
+def test_daemon_that_becomes_another_user_is_found_by_root(processes, vmchannel, runtime, ask):
+    os.chmod(runtime.parent, 0o755)  # as /run is
+    for _ in range(2):  # the second finds the directory of the first
+        daemon = Daemon(processes, vmchannel, [
+            "--name", "vm1", "--user", "nobody", "-vmchannel", "600:null",
+            "--link", f"stream,path={runtime.parent}/l,server=on"])
+        daemon.wait_for_log("ready")
+        assert os.stat(runtime / "vm1").st_uid == os.stat(runtime / "vm1/control").st_uid == 65534
+        ask("add", "vm1", "601:null")
+        assert "601:null" in ask("list")
+        assert daemon.stop() == 0
+        assert ask("list") == "" and os.listdir(runtime / "vm1") == []
+        (runtime.parent / "l").unlink(missing_ok=True)  # in a directory that is not nobody's
+        (runtime.parent / "l.lock").unlink(missing_ok=True)
 
 
 def test_qemu_has_a_socket_by_its_name(processes, vmchannel, directory, ask):
@@ -253,13 +272,28 @@ def idle_guest(make_guest, runtime):
 
 
 @pytest.mark.parametrize("channel, code, words", REFUSED, ids=[r[0][:30] for r in REFUSED])
-def test_what_cannot_be_added(idle_guest, ask, channel, code, words):
+def test_what_cannot_be_added(make_guest, ask, channel, code, words):
+    start(make_guest("tap"), "600:null", options=ANY_DEVICE)
     before = ask("list")
     why = ask("add", "vm1", channel, code=code)
     assert len(why.splitlines()) == 1 and "\x1b" not in why
     for word in words:
         assert word in why
     assert ask("list") == before
+
+
+@pytest.mark.parametrize("device", [
+    "unix:{0}/s,server", "unix:x,abstract", "unix:{0}/s,logfile={0}/l", "null,logfile={0}/l", "pty",
+    "file:{0}/f", "pipe:{0}/p", "/dev/ttyS0", "tcp:127.0.0.1:1", "udp::1", "vsock:1:1",
+    "cmd:true", "stdio"])
+def test_what_the_sandbox_of_the_broker_has_no_room_for(idle_guest, directory, ask, device):
+    before = sorted(os.listdir(directory))
+    why = ask("add", "vm1", "601:" + device.format(directory), code=1)
+    assert "601" in why and "sandbox" in why and "--sandbox=worker" in why
+    assert sorted(os.listdir(directory)) == before
+    ask("add", "vm1", f"601:unix:{directory}/s,max=3")
+    assert idle_guest.refusal(601)[0] == errno.ECONNREFUSED  # nobody listens there
+    assert idle_guest.daemon.process.poll() is None
 
 
 def test_what_cannot_be_deleted(idle_guest, ask):

@@ -135,7 +135,7 @@ def test_five_connections_at_once_on_each_of_two_channels(domain):
 def test_daemon_is_qemus_user(domain, host):
     users = host.expect("ps", "-e", "-o", "user:20=,args=").splitlines()
     daemons = [line.split()[0] for line in users if " serve --xml " in line]
-    assert len(daemons) == 2, "broker and worker"
+    assert len(daemons) == 3, "broker, its starter, worker"
     assert daemons[0] == QEMU_USER
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from harness.daemon import Daemon
 from harness.guests import CHANNEL
-from harness.processes import children_of, wait_until
+from harness.processes import children_of, name_of, wait_until
 from harness.services import answer_lines
 
 NOBODYS_UID = 64321  # some uid without account, groups or home
@@ -143,7 +143,8 @@ def test_worker_of_an_unprivileged_run(processes, program, helpers, service, kin
     wait_until(lambda: len(children_of(run.pid)) == 2, what="broker and command")
 
     def workers():
-        return [w for c in children_of(run.pid) for w in children_of(c)]
+        return [w for c in children_of(run.pid) for w in children_of(c)
+                if name_of(w) == "vmc-worker"]
 
     [worker] = wait_until(workers, what="a worker")
     wait_until(lambda: status_of(worker)["Seccomp"] == "2" and 5 in descriptors_of(worker),
@@ -199,7 +200,7 @@ def test_sandbox_off_serves_and_warns(processes, program, open_directory):
 def test_sandbox_takes_on_or_off(processes, vmchannel):
     done = processes.run([vmchannel, "serve", "--sandbox=maybe"], timeout=10)
     assert done.returncode == 2
-    assert "accepted: on, off" in done.stderr
+    assert "accepted: on, worker, off" in done.stderr
 
 
 # --- supervision -------------------------------------------------------------------------------

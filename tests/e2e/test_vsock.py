@@ -263,8 +263,8 @@ def test_link_guest_that_gave_up_waiting_is_forgotten(inner, serve):
 
 
 def worker_of(inner, daemon) -> int:
-    asked = inner.sh(f"grep -l '^PPid:\t{daemon.pid}$' /proc/[0-9]*/status 2>/dev/null || true")
-    [status] = asked.split()
+    children = inner.sh(f"grep -l '^PPid:\t{daemon.pid}$' /proc/[0-9]*/status 2>/dev/null || true")
+    [status] = inner.sh(f"grep -L '^Name:\tvmc-starter' {' '.join(children.split())}").split()
     return int(status.split("/")[2])
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A split virtqueue whose driver writes what it likes where it likes, also from another thread
-// while the queue is worked on. Whatever is taken lies in the guest's memory; work is bounded.
+// A virtqueue, split or packed, whose driver writes what it likes where it likes, also from another
+// thread while the queue is worked on. Whatever is taken lies in the guest's memory; work is
+// bounded.
 //
 // Input: size and features, operations of driver and device, and behind a marker the writes that
 // the racing thread repeats.
@@ -19,6 +20,9 @@
 #define AVAIL  0x4000u
 #define USED   0x8000u
 #define OPS    200
+
+#define PACKED_AVAIL (1 << 7)
+#define PACKED_USED  (1 << 15)
 
 static struct guest_memory memory;
 static uint8_t *driver; // the same bytes, as the guest has them
@@ -50,8 +54,16 @@ map_memory(void)
     close(fd);
 }
 
+// A packed ring's flags: those that both formats have, and whose the entry is in bits 3 and 4.
+static uint16_t
+packed_flags(uint8_t flags)
+{
+    return (uint16_t)((flags & 7) | (flags & 8 ? PACKED_AVAIL : 0) |
+                      (flags & 16 ? PACKED_USED : 0));
+}
+
 static void
-write_descriptor(struct cursor *c)
+write_descriptor(const struct virtqueue *q, struct cursor *c)
 {
     uint8_t to = cursor_u8(c), where = cursor_u8(c), length = cursor_u8(c), flags = cursor_u8(c);
     static const uint64_t addrs[] = {
@@ -63,11 +75,11 @@ write_descriptor(struct cursor *c)
     uint16_t next = cursor_u8(c);
     // The table, or in bit 7: an indirect table in the data.
     uint8_t *at = driver + (to & 0x80 ? 0xc000 : 0) + (to & 0x7f) * 16u;
-    uint16_t flags16 = flags;
+    uint16_t flags16 = q->is_packed ? packed_flags(flags) : flags;
     memcpy(at, &addr, 8);
     memcpy(at + 8, &len, 4);
-    memcpy(at + 12, &flags16, 2);
-    memcpy(at + 14, &next, 2);
+    memcpy(at + (q->is_packed ? 14 : 12), &flags16, 2);
+    memcpy(at + (q->is_packed ? 12 : 14), &next, 2);
 }
 
 static void
@@ -121,7 +133,7 @@ take(struct virtqueue *q, bool writable, uint8_t then)
     }
     assert(len == chain.len);
     if (then & 1)
-        virtqueue_untake(q, 1);
+        virtqueue_untake(q, chain.head.entries);
     else
         virtqueue_complete(q, chain.head, (uint32_t)len);
 }
@@ -135,7 +147,7 @@ run_op(struct virtqueue *q, const struct virtqueue_addr *addr, struct cursor *c)
     case 0:
     case 1:
     case 2:
-        write_descriptor(c);
+        write_descriptor(q, c);
         break;
     case 3: // entry, head
         arg = cursor_u8(c);
@@ -189,8 +201,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(driver, 0, 2 * REGION);
     struct cursor c = cursor_of(data, size);
     uint8_t how = cursor_u8(&c), where = cursor_u8(&c);
-    struct virtqueue q = {
-        .memory = &memory, .size = 1u << (how & 7), .event_idx = how & 8, .indirect = how & 16};
+    struct virtqueue q = {.memory = &memory,
+                          .size = 1u << (how & 7),
+                          .event_idx = how & 8,
+                          .indirect = how & 16,
+                          .packed = how & 128};
+    virtqueue_set_base_to_start(&q);
     struct virtqueue_addr addr = {.desc = USER, .avail = USER + AVAIL, .used = USER + USED};
     if (where & 1) // somewhere else: misaligned, over the end, over one another
         addr.used = USER + (uint64_t)where * 0x101;
@@ -216,9 +232,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     // Started anew behind a driver that behaves, it works.
     memset(driver, 0, 2 * REGION);
     q.size = 4;
-    q.next_avail = 0;
+    virtqueue_set_base_to_start(&q);
     addr = (struct virtqueue_addr){.desc = USER, .avail = USER + AVAIL, .used = USER + USED};
-    const uint64_t at = GUEST + 0xc000, rest = 100;
+    const uint64_t at = GUEST + 0xc000;
+    const uint64_t rest = 100 | (q.packed ? (uint64_t)PACKED_AVAIL << 48 : 0);
     memcpy(driver, &at, 8);
     memcpy(driver + 8, &rest, 8);
     put_u16(AVAIL + 2, 1);
@@ -226,6 +243,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(rc == 0);
     take(&q, false, 2);
     virtqueue_publish(&q);
-    assert(virtqueue_is_running(&q) && driver[USED + 2] == 1);
+    // Both used bits of a packed entry, or the used ring's index.
+    assert(virtqueue_is_running(&q));
+    assert(q.packed ? (driver[14] & driver[15] & 0x80) != 0 : driver[USED + 2] == 1);
     return 0;
 }

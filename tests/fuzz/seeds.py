@@ -360,6 +360,28 @@ def virtqueue_seeds():
     yield "33-descriptor-of-the-ring", program(desc(1, where=4 << 3), post(1), run, TAKE_WRITABLE)
     yield "34-broken-stays-broken", program(loops["itself"], post(1), run * 4, b"\x0d", run)
     yield "36-kicks", program(*[WANT, NO_KICK] * 4, desc(1), post(1), WANT, run, how=4 | 8)
+    packed, avail, used = 128 | 16 | 2, 8, 16  # a ring of 4
+
+    def entry(index, flags=avail, **kwargs):
+        return desc(index, flags=flags, **{"length": 4, **kwargs})
+
+    yield "37-packed-good", program(entry(0), entry(1, avail | 1), entry(2), run, how=packed)
+    yield "37-packed-around", program(*[entry(i) + run for i in range(4)],
+                                      *[entry(i, used) + run for i in range(4)], how=packed)
+    yield "37-packed-wrong-round", program(entry(0, used), run, entry(0, avail | used), run,
+                                           entry(0, 0), run, how=packed)
+    yield "37-packed-no-length", program(entry(0, length=1), run, how=packed)
+    yield "37-packed-id", program(entry(0, following=255), run, how=packed)
+    yield "37-packed-without-end", program(*[entry(i, avail | 1) for i in range(4)], run,
+                                           how=packed)
+    yield "37-packed-indirect", program(entry(0, avail | 4, length=5), desc(0, table=1, length=4),
+                                        desc(1, table=1, length=4), run, how=packed)
+    yield "37-packed-events", program(entry(0), TAKE, bytes([6, 2]) + u16(0x4002), PUBLISH, WANT,
+                                      NO_KICK, entry(1), UNTAKE, WANT, run, how=packed | 8)
+    yield "37-packed-racing", program(*[entry(i) for i in range(4)], *[ALL_OF_IT, WANT] * 30,
+                                      how=packed, race=b"".join(
+                                          u16(8 + 16 * i) + bytes([16, 0, 0, 0, i, 0, f, g])
+                                          for i in range(4) for f, g in ((128, 0), (1, 128))))
     yield "42-rings-overlap", program(desc(1), post(1), run, where=1)
     yield "42-ring-misaligned", program(desc(1), post(1), run, where=3)
 
@@ -469,8 +491,8 @@ def text_seeds():
                               "udp,id=d,host=h,port=1", "null,id=e", "pipe,id=f,path=/q"]):
         yield "device", f"chardev-{i:02}", b"\1" + text.encode()
     yield "device", "47-escapes-and-dots", b"\0unix:/run/../\x1b[31m\n/etc,name=\x7f"
-    links = ["stream,path=/s,server=on",
-             "stream,addr=[::1]:9", "stream,fd=3", "tap,ifname=t,netns=n",
+    links = ["stream,path=/s,server=on", "stream,addr=[::1]:9", "stream,fd=3",
+             "tap,ifname=t,netns=n",
              "packet,ifname=v", "netns,path=/proc/1/ns/net", "message,path=/a,peer=/b",
              "message,udp=h:1,peer=h:2", "message,seqpacket=/s", "hybrid,path=/h", "vsock,cid=3",
              "vhost-user,path=/v,,w,server"]
@@ -479,8 +501,30 @@ def text_seeds():
     yield "config", "all-options", (
         "c600:unix:/s\nc1000-1003:unix:/s/%p\nc601:chardev:a\ndsocket,id=a,path=/p\n"
         "n10.0.3.0/24\nNvm1\nm1500\nx64\nra\n").encode()
-    yield "config", "47-names", \
-        b"N..\nN\x1b[2J\nNa/b\nN\nn1.2.3.4/33\nm0\nx-1\nc600:stdio\nc1:stdio\n"
+    yield "config", "47-names", (
+        b"N..\nN\x1b[2J\nNa/b\nN\nn1.2.3.4/33\nm0\nx-1\nc600:stdio\nc1:stdio\n")
+
+
+def document_seeds():
+    yield "vmi", "annotations", (
+        b'{"kind":"VirtualMachineInstance","metadata":{"name":"vm","uid":"u-1","annotations":'
+        b'{"vmchannel/channels":" 600:unix:/a\\n601:unix:/b,server,nowait ",'
+        b'"vmchannel/socket-dir":"/run/s"}}}')
+    yield "vmi", "47-escapes", b'{"metadata":{"uid":"\\u0000\\u001b","annotations":[1e999,null]}}'
+    yield "vmi", "47-nested", b'{"metadata":' * 40
+    domain = ("<domain type='kvm'>\n  <name>vm</name>\n  <memory unit='MiB'>64</memory>\n"
+              "  <devices>\n    {}\n  </devices>\n</domain>\n")
+    element = ("<interface type='vmchannel'><source port='600'/><target path='/some/path'/>"
+               "</interface>")
+    guestfwd = ("<channel type='unix'><source mode='bind' path='/p'/><target type='guestfwd' "
+                "address='10.0.2.4' port='600'/></channel>")
+    for name, inner in (("one", element), ("two", element + element.replace("600", "601")),
+                        ("same-port", element * 2), ("guestfwd", guestfwd), ("none", "")):
+        yield "domain_xml", f"domain-{name}", domain.format(inner).encode()
+    yield "domain_xml", "47-entities", (
+        b"<!DOCTYPE d [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><domain>&b;</domain>")
+    yield "domain_xml", "47-path-with-dots-and-escapes", domain.format(
+        element.replace("/some/path", "/../&#27;&lt;&#x0a;")).encode()
 
 
 def codec_seeds():
@@ -499,6 +543,7 @@ def all_seeds():
         for name, data in seeds():
             yield target, name, data
     yield from text_seeds()
+    yield from document_seeds()
 
 
 def main(argv):

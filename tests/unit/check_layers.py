@@ -34,7 +34,8 @@ HEADERS = [
     (r"sys/epoll\.h", ["loop/"], "only loop/ sees epoll"),
     (r"libxml2?/.*", ["config/domain_xml.c"], "only config/domain_xml.c sees libxml2"),
     (r"jansson.*", ["control/"], "only control/ sees jansson"),
-    (r"seccomp\.h", ["broker/sandbox_seccomp.c"], "only broker/sandbox_seccomp.c sees libseccomp"),
+    (r"seccomp\.h", ["broker/sandbox_seccomp.c", "broker/sandbox_rules.h"],
+     "only broker/sandbox_seccomp.c and sandbox_rules.h see libseccomp"),
     (r"nettle/.*", ["host/http_upgrade.c"], "only host/http_upgrade.c sees nettle"),
 ]
 

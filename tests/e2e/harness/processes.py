@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 MARK = "VMCHANNEL_E2E"
+STARTER = "vmc-starter"
 RUN = uuid.uuid4().hex  # two test runs on one machine do not see each other's processes
 
 
@@ -102,11 +103,26 @@ def end(process: subprocess.Popen, timeout=3.0) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """Direct children, of any thread of the process."""
+    """Direct children, of any thread of the process; not the broker's starter of workers, which is
+    there all the time."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += [int(p) for p in (task / "children").read_text().split()]
-    return found
+    return [p for p in found if name_of(p) != STARTER]
+
+
+def starters_of(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(p) for p in (task / "children").read_text().split()]
+    return [p for p in found if name_of(p) == STARTER]
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # ended meanwhile
+        return ""
 
 
 def wait_until(condition, timeout=5.0, what="condition"):

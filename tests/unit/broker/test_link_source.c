@@ -49,7 +49,7 @@ on_log(void *ctx, enum log_level level, const char *line)
     b->warnings += level == LOG_WARN;
 }
 
-static const struct link_source_events events = {on_link, on_exhausted};
+static const struct link_source_events events = {on_link, on_exhausted, NULL};
 
 static void
 setup(struct bench *b)

@@ -170,7 +170,7 @@ def run_dies_with_all_its_processes(program):
             wait_until(lambda: any(b"sleep\0" in Path(f"/proc/{p}/cmdline").read_bytes()[:6]
                                    for p in family(process.pid)), "COMMAND")
             processes = family(process.pid)
-            assert len(processes) == 4, processes  # and COMMAND, broker, worker
+            assert len(processes) == 5, processes  # and COMMAND, broker, starter, worker
             process.kill()
             wait_until(lambda: not any(is_alive(p) for p in processes), "the end of all")
         assert os.listdir(d) == [], os.listdir(d)
@@ -184,7 +184,7 @@ def run_ends_what_command_left_behind(program):
 
 def run_reports_a_dead_broker(program):
     with started(run_argv(program, "sleep", "3"), stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: len(family(process.pid)) == 4, "all processes")
+        wait_until(lambda: len(family(process.pid)) == 5, "all processes")
         time.sleep(0.2)  # COMMAND is executed when the broker is ready
         children = [p for p in family(process.pid) if p != process.pid]
         broker = [p for p in children if os.getsid(p) == p]

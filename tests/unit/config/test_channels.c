@@ -50,6 +50,20 @@ TEST(port_given_twice_is_refused)
     guest_config_fini(&c);
 }
 
+// Whatever stood in the memory that the array grows into.
+TEST(port_given_twice_to_a_chardev_is_refused)
+{
+    struct guest_config c;
+    struct error err = {{0}};
+    guest_config_init(&c);
+    assert_int_equal(guest_config_add_channel(&c, "600:chardev:a", NULL), 0);
+    assert_int_equal(guest_config_add_inward(&c, "601:file:/a", NULL), -EINVAL);
+    assert_int_equal(guest_config_add_channel(&c, "600:chardev:a", &err), -EINVAL);
+    assert_non_null(strstr(err.text, "port given twice"));
+    assert_false(c.channels[0].inward);
+    guest_config_fini(&c);
+}
+
 TEST(channels_are_bounded)
 {
     struct guest_config c;

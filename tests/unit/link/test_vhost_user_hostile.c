@@ -289,9 +289,6 @@ TEST(values_that_cannot_be_end_the_link)
     vg_free(&g);
 }
 
-#define VIRTIO_RING_PACKED BIT64(34)
-
-// Nothing of theirs (wrap counters, ids, empty chains) is ever looked at.
 TEST(descriptors_that_do_not_fit_end_the_link)
 {
     struct vhost_guest g = vg_start(VG_FEATURES);
