@@ -361,6 +361,9 @@ REFUSED_AT_DEFINE = [
     ({600: "/p"}, ("</memory>", "</memory><memoryBacking><access mode='private'/></memoryBacking>"),
      ["private", "shared"]),
     ({600: "/p"}, ("port='600'/>", "port='600'/><source port='601'/>"), ["source"]),
+    ({600: "/p"}, ("<target path='/p'/>", "<target path='/p'/><mac address='52:54:00:00:00:01'/>"
+                   "</interface><interface type='user'><mac address='52:54:00:00:00:01'/>"),
+     ["mac '52:54:00:00:00:01'", "the interface at line", "has it too"]),
 ]
 
 
@@ -488,30 +491,114 @@ def test_guest_sees_itself_through_the_hosts_libvirtd(host, virsh, system_with_v
     expect_nothing_left(host)
 
 
-@pytest.mark.timeout(120)
-def test_channels_come_and_go_while_the_domain_runs(host, virsh, services, system):
-    """And are kept: by the daemon's successor, and by the domain."""
+@pytest.fixture(scope="module")
+def plugged(host, virsh, services, system):
+    """A domain with one channel at its start."""
     services("/some/path")
     services("/some/other/path")
     virsh.define(virsh.xml("plug", system, {600: "/some/path"}))
     virsh("start", "plug")
     m = virsh.machine("plug")
     m.dhcp()
-    host.expect(host.vmchannel, "add", "plug", "601:unix:/some/other/path")
-    expect_talk(m, 601)
-    for options in ([], ["--inactive"]):
-        assert "/some/other/path" in virsh.vmchannel("dumpxml", *options, "plug").stdout
-    before = pid_of_daemon(host)
-    host.expect("kill", "-9", str(before))
-    recovers(m, 601)
-
-    done = host.run(host.vmchannel, "add", "plug", "602:pty")
-    assert done.returncode == 1 and "domain XML has Unix sockets" in done.stderr
-    host.expect(host.vmchannel, "del", "plug", "600")
-    assert m.probe("connect", CHANNEL, 600)["error"] == "ECONNREFUSED"
-    for options in ([], ["--inactive"]):
-        text = virsh.vmchannel("dumpxml", *options, "plug").stdout
-        assert "/some/other/path" in text and "/some/path" not in text
+    yield m
     virsh("destroy", "plug")
     expect_nothing_left(host)
     virsh("undefine", "plug")
+
+
+def starts_again(virsh, m):
+    virsh("destroy", "plug")
+    virsh("start", "plug")
+    m.connect_agent()
+    m.wait_booted()
+    m.dhcp()
+
+
+USERS_ELEMENT = """    <interface type=.vmchannel.>
+      <source port=.([0-9]+)./>
+      <target path=.([^'"]*)./>
+    </interface>
+"""
+
+
+def expect_channels(virsh, channels):
+    """In libvirt's XML of the domain as it runs and as it will start, and in the user's."""
+    for options in ([], ["--inactive"]):
+        text = virsh("dumpxml", *options, "plug")
+        assert set(re.findall(r" path=.(/some/[^'\"]*)", text)) == set(channels.values())
+        text = virsh.vmchannel("dumpxml", *options, "plug").stdout
+        assert "vmchannel:" not in text and "<metadata>" not in text
+        found = re.findall(USERS_ELEMENT, text)
+        assert {int(port): path for port, path in found} == channels, text
+
+
+@pytest.mark.timeout(120)
+def test_channel_added_while_the_domain_runs(plugged, host, virsh):
+    """Kept by the daemon's successor, and by the domain."""
+    assert plugged.probe("connect", CHANNEL, 601)["error"] == "ECONNREFUSED"
+    host.expect(host.vmchannel, "add", "plug", "601:unix:/some/other/path")
+    expect_talk(plugged, 601)
+    both = {600: "/some/path", 601: "/some/other/path"}
+    expect_channels(virsh, both)
+    host.expect("kill", "-9", str(pid_of_daemon(host)))
+    recovers(plugged, 601)
+    starts_again(virsh, plugged)
+    expect_talk(plugged, 600)
+    expect_talk(plugged, 601)
+    expect_channels(virsh, both)
+
+
+ADD_REFUSED = [
+    ("601:unix:/some/third/path", 1, "channel 601: is there already"),
+    ("602:pty", 1, "domain XML has Unix sockets"),
+    ("602:unix:relative", 1, "not absolute"),
+    ("602:unix:/some/third/path,max=1", 1, "has no form in domain XML"),
+    ("602:unix:/some/third/path,server,nowait", 1, "not in the sandbox"),
+    ("602-603:unix:/some/%p", 1, "602-603"),
+    ("602:nothing:/some/third/path", 2, "nothing"),
+    ("0:unix:/some/third/path", 2, "1 to 65535"),
+]
+
+
+@pytest.mark.parametrize("channel, code, words", ADD_REFUSED, ids=lambda v: str(v)[:40])
+def test_what_cannot_be_added_is_not_recorded(plugged, host, virsh, channel, code, words):
+    done = host.run(host.vmchannel, "add", "plug", channel)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("vmchannel: ") and done.stderr.count("\n") == 1
+    assert words in done.stderr
+    expect_channels(virsh, {600: "/some/path", 601: "/some/other/path"})
+
+
+@pytest.mark.timeout(120)
+def test_channel_deleted_while_the_domain_runs(plugged, host, virsh):
+    host.expect(host.vmchannel, "del", "plug", "600")
+    assert plugged.probe("connect", CHANNEL, 600)["error"] == "ECONNREFUSED"
+    done = host.run(host.vmchannel, "del", "plug", "600")
+    assert done.returncode == 1 and "channel 600: there is none" in done.stderr
+    expect_channels(virsh, {601: "/some/other/path"})
+    starts_again(virsh, plugged)
+    assert plugged.probe("connect", CHANNEL, 600)["error"] == "ECONNREFUSED"
+    expect_talk(plugged, 601)
+
+
+@pytest.mark.timeout(120)
+def test_last_channel_goes_and_one_comes_back(plugged, host, virsh):
+    host.expect(host.vmchannel, "del", "plug", "601")
+    assert plugged.probe("connect", CHANNEL, 601)["error"] == "ECONNREFUSED"
+    expect_channels(virsh, {})
+    host.expect(host.vmchannel, "add", "plug", "600:unix:/some/path")
+    expect_talk(plugged, 600)
+    expect_channels(virsh, {600: "/some/path"})
+
+
+def test_hook_removed_and_installed_again(host, virsh, system):
+    hook = host.path("/etc/libvirt/hooks/qemu.d/vmchannel")
+    said = host.expect(host.vmchannel, "install-hook", "--remove")
+    assert said == ("/etc/libvirt/hooks/qemu.d/vmchannel: removed, libvirt's daemon reloaded\n")
+    assert not hook.exists()
+    host.expect(host.vmchannel, "install-hook", "--remove")
+    done = virsh.vmchannel("define", virsh.xml("unhooked", system, {600: "/some/path"}))
+    assert done.returncode == 0 and "install-hook" in done.stderr
+    assert "installed, libvirt's daemon reloaded" in host.expect(host.vmchannel, "install-hook")
+    assert hook.exists()
+    virsh("undefine", "unhooked")
