@@ -2,14 +2,11 @@
 // The broker: brings the opener (host ends), the source of links and the worker process together.
 // Everything the worker says has been validated by the courier; what is left to check here is what
 // depends on state: a session asked for twice, a link that is not the current one.
-#include "broker/broker.h"
+#include "broker/internal.h"
 
 #include "base/log.h"
-#include "broker/link_source.h"
 #include "broker/sandbox_broker.h"
 #include "broker/socket_listeners.h"
-#include "broker/worker_process.h"
-#include "host/opener.h"
 #include "lib/vmchannel.h"
 
 #include <arpa/inet.h>
@@ -17,6 +14,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define READY_TIMEOUT_US (10 * 1000000)
@@ -25,42 +23,6 @@
 #define RESPAWN_MIN_US   20000
 #define RESPAWN_MAX_US   5000000
 #define LIVED_WELL_US    10000000 // a worker that lived so long is replaced without delay
-
-struct broker {
-    const struct guest_config *guest;
-    bool exit_on_link_down;
-    struct loop *loop;
-    int null_fd;
-
-    struct opener *opener;
-
-    // The guest's side: a source of frame links, or listeners of a socket link.
-    struct link_source *source;
-    bool is_socket_link;
-    int *listener_fds;            // one per channel; -1 with a frame link
-    struct unix_listener *hybrid; // the same of a hybrid link, with their paths; else NULL
-    enum link_kind link_kind;
-    bool link_offload;
-    uint32_t guest_cid; // of a vsock link, else 0
-    uint32_t link;      // number of the worker's link, 0: it has none
-    uint32_t links;     // of this worker, so far
-
-    struct starter starter; // of workers, when we are locked up
-    struct worker_process worker;
-    uint32_t garbage; // malformed messages of this worker
-    struct log_limit garbage_limit;
-    int respawn_timer;
-    uint64_t respawn_us; // delay before the next one
-    bool worker_died;
-    bool served; // some worker got ready
-    uint32_t drain_ms;
-    bool draining; // stopped, but for what the worker hands over; respawn_timer is its end
-
-    struct loop_io stop_io;
-    struct loop_io guest_io; // guest_pidfd, -1: none
-    bool finished;
-    int result; // of broker_run, once finished
-};
 
 static void
 finish(struct broker *b, int result)
@@ -98,8 +60,8 @@ link_opened(void *ctx, int fd)
     courier_send(&b->worker.courier,
                  &(struct message){.type = MESSAGE_LINK,
                                    .link = b->link,
-                                   .link_kind = b->link_kind,
-                                   .link_offload = b->link_offload},
+                                   .link_kind = b->link_spec.kind,
+                                   .link_offload = b->link_spec.offload},
                  fd);
 }
 
@@ -155,41 +117,46 @@ send_copy(struct broker *b, const struct message *m, int fd, const char *what)
                   what, strerror(errno));
 }
 
-static void
-send_listeners(struct broker *b)
+void
+broker_send_listener(struct broker *b, uint16_t channel)
 {
-    struct message m = {.type = MESSAGE_LISTENER, .guest_cid = b->guest_cid};
-    for (m.channel = 0; m.channel < b->guest->channel_count; m.channel++)
-        send_copy(b, &m, b->listener_fds[m.channel], "listener");
+    struct message m = {
+        .type = MESSAGE_LISTENER, .channel = channel, .guest_cid = b->link_spec.cid};
+    if (b->listener_fds[channel] >= 0)
+        send_copy(b, &m, b->listener_fds[channel], "listener");
 }
 
-static void
-send_logs(struct broker *b)
+void
+broker_send_log(struct broker *b, uint16_t channel)
 {
-    struct message m = {.type = MESSAGE_LOG};
-    for (m.channel = 0; m.channel < b->guest->channel_count; m.channel++) {
-        int fd = opener_log_fd(b->opener, (uint16_t)m.channel);
-        if (fd >= 0)
-            send_copy(b, &m, fd, "logfile");
-    }
+    struct message m = {.type = MESSAGE_LOG, .channel = channel};
+    int fd = opener_log_fd(b->opener, channel);
+    if (fd >= 0)
+        send_copy(b, &m, fd, "logfile");
 }
 
 // Logs first: they must be there before the first guest byte.
 static void
-on_ready(struct broker *b)
+on_ready(struct broker *b, uint32_t changes)
 {
     b->worker.ready = b->served = true;
-    send_logs(b);
+    broker_control_worker_ready(b, changes);
+    for (size_t i = 0; i < b->guest->channel_count; i++)
+        broker_send_log(b, (uint16_t)i);
     log_debug("%s: worker %d ready", b->guest->name, (int)b->worker.pid);
-    if (b->is_socket_link)
-        send_listeners(b);
-    else
+    for (size_t i = 0; i < b->guest->channel_count; i++)
+        broker_send_listener(b, (uint16_t)i);
+    if (!b->is_socket_link)
         link_source_next(b->source);
 }
 
 static void
 on_open(struct broker *b, const struct message *m)
 {
+    if (!channel_spec_is_used(&b->guest->channels[m->channel])) { // removed while the worker asked
+        end_refused(b, m->session, -ECONNREFUSED);
+        return;
+    }
     struct in_addr addr = {.s_addr = htonl(m->guest_addr)};
     char text[INET_ADDRSTRLEN];
     log_debug("%s: channel %u: session %u: open for %s:%u", b->guest->name,
@@ -217,6 +184,17 @@ on_link_down(struct broker *b, uint32_t link)
 }
 
 static void
+on_closed(struct broker *b, uint32_t session)
+{
+    if (opener_closed(b->opener, session))
+        return;
+    if (b->closes_expected > 0)
+        b->closes_expected--;
+    else
+        on_garbage(b);
+}
+
+static void
 on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
 {
     struct broker *b = ctx;
@@ -230,7 +208,7 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
     }
     switch ((enum message_type)m->type) {
     case MESSAGE_READY:
-        on_ready(b);
+        on_ready(b, m->session);
         break;
     case MESSAGE_OPEN:
         on_open(b, m);
@@ -242,8 +220,13 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
         on_link_down(b, m->link);
         break;
     case MESSAGE_CLOSED:
-        if (!opener_closed(b->opener, m->session))
+        on_closed(b, m->session);
+        break;
+    case MESSAGE_SYNCED:
+        if (m->session == 0 || m->session > b->sync)
             on_garbage(b);
+        else
+            control_server_release(b->control, m->session);
         break;
     case MESSAGE_OPENED:
     case MESSAGE_REFUSED:
@@ -251,6 +234,10 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
     case MESSAGE_DRAIN:
     case MESSAGE_LISTENER:
     case MESSAGE_LOG:
+    case MESSAGE_CHANNEL:
+    case MESSAGE_REMOVE:
+    case MESSAGE_SYNC:
+    case MESSAGE_CAPTURE:
         break; // not from a worker: the courier lets none through
     }
 }
@@ -284,6 +271,7 @@ on_worker_exit(void *ctx, const char *cause)
     }
     b->worker_died = true;
     b->link = 0;
+    broker_control_worker_gone(b);
     opener_cancel_all(b->opener);
     if (b->source)
         link_source_pause(b->source);
@@ -302,7 +290,7 @@ start_worker(struct broker *b, struct error *err)
 {
     b->garbage = 0;
     b->links = 0;
-    return worker_process_start(&b->worker, b->loop, b->guest,
+    return worker_process_start(&b->worker, b->loop, b->guest, b->counters,
                                 b->starter.pid > 0 ? &b->starter : NULL, b->null_fd, &worker_events,
                                 on_worker_exit, b, err);
 }
@@ -316,6 +304,7 @@ on_respawn(void *ctx)
         finish(b, 0);
         return;
     }
+    b->restarts++;
     int rc = start_worker(b, &err);
     if (rc == 0)
         return;
@@ -395,6 +384,7 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
                                .channel_addr = b->guest->channel_addr,
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
+                               .channels_max = GUEST_CHANNELS_MAX,
                                .access = &b->guest->access,
                                .has_stdio = config->has_stdio,
                                .max_pending = b->guest->max_conns + inward,
@@ -403,6 +393,8 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
     int rc = open_link(b, config, err);
     if (rc == 0)
         rc = share_link(b, config, err);
+    if (rc == 0)
+        rc = broker_control_open(b, config, err);
     if (rc == 0 && config->user)
         rc = run_as_become(config->user, err);
     if (rc < 0)
@@ -424,8 +416,13 @@ lock_up(struct broker *b, const struct broker_config *config, struct error *err)
                      b->guest->name);
         return 0;
     }
-    int rc = starter_start(&b->starter, b->guest, &config->link, b->null_fd, err);
-    return rc == 0 ? sandbox_broker(config, err) : rc;
+    int rc = starter_start(&b->starter, b->guest, b->counters, &config->link, b->null_fd, err);
+    // What was made by name has a path now; what could not be made needs nothing.
+    struct broker_config is = *config;
+    if (!is.control_path && b->control)
+        is.control_path = b->control_path;
+    is.control_by_name = b->control_path[0] != '\0';
+    return rc == 0 ? sandbox_broker(&is, err) : rc;
 }
 
 static int
@@ -438,44 +435,77 @@ wait_until_ready(struct broker *b, struct error *err)
     return b->worker.ready ? 0 : error_set(err, 0, "worker: did not get ready");
 }
 
+static void
+close_given(const struct broker_config *config)
+{
+    for (size_t i = 0; config->listener_fds && i < config->guest->channel_count; i++)
+        close(config->listener_fds[i]);
+    if (config->link.fd >= 0)
+        close(config->link.fd);
+}
+
+// What the worker shares, and tables with room for channels to come: pages that nobody touches cost
+// nothing.
+static bool
+make_tables(struct broker *b, const struct broker_config *config)
+{
+    size_t count = config->guest->channel_count;
+    void *shared =
+        mmap(NULL, sizeof(*b->counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    b->counters = shared == MAP_FAILED ? NULL : shared;
+    b->own = *config->guest;
+    b->own.chardevs = NULL;
+    b->own.chardev_count = 0;
+    b->own.channels = calloc(GUEST_CHANNELS_MAX, sizeof(*b->own.channels));
+    b->listener_fds = calloc(GUEST_CHANNELS_MAX, sizeof(*b->listener_fds));
+    b->loop = loop_new();
+    if (!b->counters || !b->own.channels || !b->listener_fds || !b->loop)
+        return false;
+    if (count > 0)
+        memcpy(b->own.channels, config->guest->channels, count * sizeof(*b->own.channels));
+    b->guest = &b->own;
+    b->next_channel = count;
+    for (size_t i = 0; i < GUEST_CHANNELS_MAX; i++)
+        b->listener_fds[i] = config->listener_fds && i < count ? config->listener_fds[i] : -1;
+    return true;
+}
+
+static void
+free_tables(struct broker *b)
+{
+    loop_free(b->loop);
+    if (b->counters)
+        munmap(b->counters, sizeof(*b->counters));
+    free(b->listener_fds);
+    free(b->own.channels);
+    free(b);
+}
+
 // An empty broker that owns config's descriptors; NULL when out of memory, then they are closed.
 static struct broker *
 broker_new(const struct broker_config *config)
 {
-    size_t count = config->guest->channel_count;
-    bool is_socket_link = !link_kind_is_frames(config->link.kind);
     struct broker *b = calloc(1, sizeof(*b));
-    int *fds = calloc(count + 1, sizeof(*fds));
-    struct loop *loop = loop_new();
-    if (!b || !fds || !loop) {
-        for (size_t i = 0; config->listener_fds && i < count; i++)
-            close(config->listener_fds[i]);
-        if (config->link.fd >= 0)
-            close(config->link.fd);
-        free(b);
-        free(fds);
-        loop_free(loop);
+    if (!b || !make_tables(b, config)) {
+        close_given(config);
+        if (b)
+            free_tables(b);
         return NULL;
     }
-    for (size_t i = 0; i < count; i++)
-        fds[i] = config->listener_fds ? config->listener_fds[i] : -1;
-    *b = (struct broker){.guest = config->guest,
-                         .exit_on_link_down = config->exit_on_link_down,
-                         .drain_ms = config->drain_ms,
-                         .loop = loop,
-                         .null_fd = -1,
-                         .listener_fds = fds,
-                         .is_socket_link = is_socket_link,
-                         .link_kind = config->link.kind,
-                         .link_offload = config->link.offload,
-                         .guest_cid = config->link.cid,
-                         .garbage_limit = {.burst = 4, .interval_us = GARBAGE_LOG_US, .tokens = 4},
-                         .respawn_timer = loop_timer_new(loop, on_respawn, b),
-                         .respawn_us = RESPAWN_MIN_US,
-                         .stop_io = {.fd = -1, .on_event = on_stop, .ctx = b},
-                         .guest_io = {.fd = config->guest_pidfd ? *config->guest_pidfd : -1,
-                                      .on_event = on_stop,
-                                      .ctx = b}};
+    b->started_us = loop_clock_us();
+    b->exit_on_link_down = config->exit_on_link_down;
+    b->drain_ms = config->drain_ms;
+    b->null_fd = -1;
+    b->is_socket_link = !link_kind_is_frames(config->link.kind);
+    b->listeners_inherited = config->listener_fds != NULL;
+    b->link_spec = config->link;
+    b->link_spec.fd = -1;
+    b->garbage_limit = (struct log_limit){.burst = 4, .interval_us = GARBAGE_LOG_US, .tokens = 4};
+    b->respawn_timer = loop_timer_new(b->loop, on_respawn, b);
+    b->respawn_us = RESPAWN_MIN_US;
+    b->stop_io = (struct loop_io){.fd = -1, .on_event = on_stop, .ctx = b};
+    b->guest_io = (struct loop_io){
+        .fd = config->guest_pidfd ? *config->guest_pidfd : -1, .on_event = on_stop, .ctx = b};
     return b;
 }
 
@@ -519,16 +549,15 @@ broker_free(struct broker *b)
 {
     if (!b)
         return;
+    broker_control_close(b);
     worker_process_stop(&b->worker);
     starter_stop(&b->starter);
     link_source_free(b->source);
     opener_free(b->opener);
     socket_listeners_close(b->listener_fds, b->hybrid, b->guest->channel_count);
-    free(b->listener_fds);
     if (b->null_fd >= 0)
         close(b->null_fd);
-    loop_free(b->loop);
-    free(b);
+    free_tables(b);
 }
 
 uint64_t

@@ -21,6 +21,8 @@ struct broker_config {
     bool has_stdio;         // descriptors 0 and 1 are the user's: stdio may be a device
     bool exit_on_link_down; // a link given by fd cannot come back: end instead of waiting
     uint32_t drain_ms;      // when stopped, the worker may take so long to hand over guest bytes
+    const char *control_path; // a control socket there; NULL: none
+    bool control_by_name;   // else one where commands look for the guest's name, if there can be
     const int *guest_pidfd; // readable when the guest's process has ended: then end; NULL: none
 };
 

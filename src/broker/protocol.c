@@ -7,18 +7,19 @@
 
 #define ERRNO_MAX 4095
 
-static_assert(sizeof(struct message) == 11 * 4, "no padding: the struct is what is sent");
+static_assert(sizeof(struct message) == 12 * 4, "no padding: the struct is what is sent");
 
 // What each type may carry; a field that is not named must be zero.
 struct message_rule {
     const char *name;
     bool from_worker;
     bool has_fds; // as many as its field says
-    bool has_fd, has_session, has_channel, has_peer, has_why, has_link, has_link_kind, has_cid;
+    bool has_fd, has_session, has_channel, has_peer, has_why, has_link, has_link_kind, has_cid,
+        has_snaplen;
 };
 
 static const struct message_rule rules[] = {
-    [MESSAGE_READY] = {.name = "ready", .from_worker = true},
+    [MESSAGE_READY] = {.name = "ready", .from_worker = true, .has_session = true},
     [MESSAGE_OPEN] = {.name = "open",
                       .from_worker = true,
                       .has_session = true,
@@ -27,12 +28,17 @@ static const struct message_rule rules[] = {
     [MESSAGE_CANCEL] = {.name = "cancel", .from_worker = true, .has_session = true},
     [MESSAGE_LINK_DOWN] = {.name = "link-down", .from_worker = true, .has_link = true},
     [MESSAGE_CLOSED] = {.name = "closed", .from_worker = true, .has_session = true},
+    [MESSAGE_SYNCED] = {.name = "synced", .from_worker = true, .has_session = true},
     [MESSAGE_OPENED] = {.name = "opened", .has_fds = true, .has_session = true},
     [MESSAGE_REFUSED] = {.name = "refused", .has_session = true, .has_why = true},
     [MESSAGE_LINK] = {.name = "link", .has_fd = true, .has_link = true, .has_link_kind = true},
     [MESSAGE_LISTENER] = {.name = "listener", .has_fd = true, .has_channel = true, .has_cid = true},
     [MESSAGE_DRAIN] = {.name = "drain"},
     [MESSAGE_LOG] = {.name = "log", .has_fd = true, .has_channel = true},
+    [MESSAGE_CHANNEL] = {.name = "channel", .has_fd = true, .has_channel = true},
+    [MESSAGE_REMOVE] = {.name = "remove", .has_channel = true},
+    [MESSAGE_SYNC] = {.name = "sync", .has_session = true},
+    [MESSAGE_CAPTURE] = {.name = "capture", .has_fd = true, .has_snaplen = true},
 };
 
 #define RULES (sizeof(rules) / sizeof(rules[0]))
@@ -72,6 +78,8 @@ message_parse(struct message *out, const void *data, size_t len, size_t nfds,
     if (r->has_link_kind ? !is_frame_link(m.link_kind) : m.link_kind != 0)
         return false;
     if (m.link_offload > (r->has_link_kind ? 1 : 0) || (!r->has_cid && m.guest_cid != 0))
+        return false;
+    if (r->has_snaplen ? m.snaplen == 0 : m.snaplen != 0)
         return false;
     *out = m;
     return true;

@@ -13,11 +13,12 @@
 
 enum message_type {
     // Worker to broker, never with a descriptor.
-    MESSAGE_READY = 1, // sandboxed and waiting for a link
+    MESSAGE_READY = 1, // session, here the changes it knows of: sandboxed, waiting for a link
     MESSAGE_OPEN,      // session, channel, peer: a guest wants a host end
     MESSAGE_CANCEL,    // session: no answer is wanted any more
     MESSAGE_LINK_DOWN, // link: the link of that number broke
     MESSAGE_CLOSED,    // session: it was opened, is over, and its device is counted
+    MESSAGE_SYNCED,    // session: of a MESSAGE_SYNC; all before it was done
     // Broker to worker.
     MESSAGE_OPENED,   // session, fds; the host end
     MESSAGE_REFUSED,  // session, why
@@ -25,6 +26,10 @@ enum message_type {
     MESSAGE_DRAIN,    // the guest is gone: hand over what it sent, then end
     MESSAGE_LISTENER, // channel, guest_cid; a listening socket on the guest's side
     MESSAGE_LOG,      // channel; where its traffic is logged
+    MESSAGE_CHANNEL,  // channel; a pipe with its struct channel_spec: there is one more
+    MESSAGE_REMOVE,   // channel: there is one less
+    MESSAGE_SYNC,     // session, here a number: say so when all before it is done
+    MESSAGE_CAPTURE,  // snaplen; a socket that gets copies of the frames
 };
 
 #define MESSAGE_FDS_MAX 2
@@ -42,12 +47,13 @@ struct message {
     uint32_t fds;          // 0..MESSAGE_FDS_MAX: descriptors that come with it
     uint32_t link_offload; // 0 or 1, see struct link_spec
     uint32_t guest_cid;    // AF_VSOCK: the only CID to admit, else 0
+    uint32_t snaplen;      // bytes to copy of each frame
 };
 
 // What a receiver checks messages against.
 struct message_limits {
     bool from_worker;
-    size_t channels; // configured
+    size_t channels; // indices in use are below
 };
 
 // True, and *out filled, when data is one whole, valid message in that direction with the number of

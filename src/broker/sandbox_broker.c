@@ -104,6 +104,8 @@ sandbox_broker_needs(const struct broker_config *config)
     unsigned needs = needs_of_link(&config->link);
     if (config->removes_link_dir)
         needs |= NEED_REMOVE_DIR;
+    if (config->control_path) // see admission.c
+        needs |= NEED_CONTROL | NEED_UNIX | NEED_REMOVE;
     for (size_t i = 0; i < guest->channel_count; i++)
         needs |= needs_of_device(&guest->channels[i].device);
     return needs;

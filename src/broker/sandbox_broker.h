@@ -23,6 +23,7 @@ enum need {
     NEED_TERMINAL = 32,    // opened anew when it hung up; put back at the end
     NEED_REMOVE = 64,      // sockets and links of ours, removed at the end
     NEED_REMOVE_DIR = 128, // the directory of a link's socket, which was made for it
+    NEED_CONTROL = 256,    // clients of a control socket, and what they may add
 };
 unsigned sandbox_broker_needs(const struct broker_config *config);
 int sandbox_broker_landlock(const struct broker_config *config, unsigned needs, struct error *err);

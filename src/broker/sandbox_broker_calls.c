@@ -85,13 +85,19 @@ static const struct rule rules[] = {
     IOCTL_IF(NEED_TERMINAL, TIOCGPGRP),
     CALL_IF(NEED_TERMINAL, getpgrp),
 #ifdef __NR_unlink
-    CALL_IF(NEED_REMOVE_DIR, rmdir),
+    CALL_IF(NEED_REMOVE_DIR | NEED_CONTROL, rmdir),
     CALL_IF(NEED_REMOVE, unlink),
     CALL_IF(NEED_REMOVE, readlink),
 #else
     CALL_IF(NEED_REMOVE, unlinkat),
     CALL_IF(NEED_REMOVE, readlinkat),
 #endif
+    // Control clients: who they are, what they send, and how the worker is told.
+    GETSOCKOPT_IF(NEED_CONTROL, SO_PEERCRED),
+    GETSOCKOPT_IF(NEED_CONTROL, SO_DOMAIN),
+    GETSOCKOPT_IF(NEED_CONTROL, SO_TYPE),
+    CALL_IF(NEED_CONTROL, geteuid),
+    {"pipe2", SCMP_SYS(pipe2), 1, {IS(1, O_CLOEXEC | O_NONBLOCK)}, NEED_CONTROL},
     // The C library's resolver, and the modules it loads.
     SOCKET_IF(NEED_NAMES, AF_UNIX),
     SOCKET_IF(NEED_NAMES, AF_NETLINK),

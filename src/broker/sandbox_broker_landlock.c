@@ -199,6 +199,10 @@ add_all(const struct ruleset *r, const struct broker_config *config, unsigned ne
         rc = add_parent(r, link->path, LANDLOCK_ACCESS_FS_REMOVE_FILE, err);
     if (rc == 0 && (needs & NEED_REMOVE_DIR))
         rc = add_grandparent(r, link->path, LANDLOCK_ACCESS_FS_REMOVE_DIR, err);
+    if (rc == 0 && config->control_path)
+        rc = add_parent(r, config->control_path, LANDLOCK_ACCESS_FS_REMOVE_FILE, err);
+    if (rc == 0 && config->control_path && config->control_by_name)
+        rc = add_grandparent(r, config->control_path, LANDLOCK_ACCESS_FS_REMOVE_DIR, err);
     if (rc == 0 && (needs & NEED_NAMES))
         rc = add_names(r, err);
     for (size_t i = 0; rc == 0 && i < guest->channel_count; i++) {

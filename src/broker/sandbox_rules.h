@@ -33,6 +33,8 @@ struct rule {
     {"setsockopt " #option, SCMP_SYS(setsockopt), 2, {IS(1, level), IS(2, option)}, 0}
 #define GETSOCKOPT(option)                                                                         \
     {"getsockopt " #option, SCMP_SYS(getsockopt), 2, {IS(1, SOL_SOCKET), IS(2, option)}, 0}
+#define GETSOCKOPT_IF(when, option)                                                                \
+    {"getsockopt " #option, SCMP_SYS(getsockopt), 2, {IS(1, SOL_SOCKET), IS(2, option)}, (when)}
 #define SOCKET_IF(when, domain)                                                                    \
     {"socket " #domain, SCMP_SYS(socket), 1, {IS(0, domain)}, (when)}
 // clang-format on

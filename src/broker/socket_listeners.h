@@ -7,9 +7,17 @@
 #include "config/guest_config.h"
 #include "link/spec.h"
 
+#include <stdint.h>
+
 // Opens them on the guest's side: fds[i] for channel i. *hybrid: for a hybrid link the same with
-// their paths, heap, else NULL. 0, or -errno with err filled; nothing is left then, all fds are -1.
+// their paths, heap with room for GUEST_CHANNELS_MAX, else NULL. 0, or -errno with err filled;
+// nothing is left then, all fds are -1.
 int socket_listeners_open(const struct guest_config *guest, const struct link_spec *link, int *fds,
                           struct unix_listener **hybrid, struct error *err);
-// Closes and removes; frees hybrid.
+// One more, for channel `index`; hybrid as it was given. 0, or -errno with err filled.
+int socket_listeners_add(const struct guest_config *guest, const struct link_spec *link,
+                         uint16_t index, int *fds, struct unix_listener *hybrid, struct error *err);
+// Closes and removes that of one channel; harmless when there is none.
+void socket_listeners_remove(uint16_t index, int *fds, struct unix_listener *hybrid);
+// Closes and removes all; frees hybrid.
 void socket_listeners_close(int *fds, struct unix_listener *hybrid, size_t count);

@@ -91,13 +91,13 @@ answer(const struct answer *a, int fd)
 }
 
 static void
-make_worker(const struct guest_config *guest, int sock)
+make_worker(const struct guest_config *guest, struct hub_counters *counters, int sock)
 {
     struct answer a = {.rc = 0};
     int pidfd = -1;
     a.rc = sandbox_fork_sibling(&a.pid, &pidfd, &a.err);
     if (a.rc == 0 && a.pid == 0)
-        worker_main(guest, sock, NULL_FD);
+        worker_main(guest, counters, sock, NULL_FD);
     close(sock);
     answer(&a, pidfd);
 }
@@ -136,7 +136,8 @@ settle(const struct link_spec *link, struct error *err)
 }
 
 _Noreturn static void
-starter_main(const struct guest_config *guest, const struct link_spec *link, int sock, int null_fd)
+starter_main(const struct guest_config *guest, struct hub_counters *counters,
+             const struct link_spec *link, int sock, int null_fd)
 {
     struct answer a = {.rc = 0};
     prctl(PR_SET_NAME, STARTER_NAME);
@@ -156,7 +157,7 @@ starter_main(const struct guest_config *guest, const struct link_spec *link, int
         if (receive_patiently(SOCK_FD, &request, sizeof(request), &fd, &nfds) != sizeof(request))
             _exit(0); // the broker has ended
         if (request == REQUEST_WORKER && nfds == 1) {
-            make_worker(guest, fd);
+            make_worker(guest, counters, fd);
             continue;
         }
         a = (struct answer){.rc = -EINVAL};
@@ -196,8 +197,8 @@ ask(const struct starter *s, enum request what, int given, struct answer *a, int
 }
 
 int
-starter_start(struct starter *s, const struct guest_config *guest, const struct link_spec *link,
-              int null_fd, struct error *err)
+starter_start(struct starter *s, const struct guest_config *guest, struct hub_counters *counters,
+              const struct link_spec *link, int null_fd, struct error *err)
 {
     int sv[2], none;
     struct answer a;
@@ -206,7 +207,7 @@ starter_start(struct starter *s, const struct guest_config *guest, const struct 
         return error_set(err, errno, "worker: cannot make a socket pair");
     pid_t pid = fork();
     if (pid == 0)
-        starter_main(guest, link, sv[1], null_fd);
+        starter_main(guest, counters, link, sv[1], null_fd);
     int why = errno;
     close(sv[1]);
     if (pid < 0) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "channel/counters.h"
 #include "config/guest_config.h"
 #include "link/spec.h"
 
@@ -18,9 +19,10 @@ struct starter {
 };
 
 // What both it and its workers need is taken from here, as it is now: guest and link, which outlive
-// it, an open /dev/null. 0 or -errno with err.
-int starter_start(struct starter *s, const struct guest_config *guest, const struct link_spec *link,
-                  int null_fd, struct error *err);
+// it, counters (MAP_SHARED memory), an open /dev/null. 0 or -errno with err.
+int
+starter_start(struct starter *s, const struct guest_config *guest, struct hub_counters *counters,
+              const struct link_spec *link, int null_fd, struct error *err);
 // A worker, which is the caller's child, at the other end of sock (taken over, also on failure).
 // Its pidfd; or -errno with err, when *pid may be above 0: such a child ends once the other end of
 // sock is closed, and is to be waited for.

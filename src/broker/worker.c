@@ -33,6 +33,7 @@
 
 struct worker {
     const struct guest_config *guest;
+    struct hub_counters *counters; // shared with the broker
     struct vmc *vmc;
     struct courier broker;
     uint32_t link; // number of the link attached, 0: none
@@ -112,6 +113,38 @@ on_drain_timer(void *ctx)
         wait_to_drain(w);
 }
 
+// What the broker has written into a pipe, and closed.
+static bool
+read_spec(int fd, struct channel_spec *out)
+{
+    size_t len = 0;
+    while (len < sizeof(*out)) {
+        ssize_t n = read(fd, (char *)out + len, sizeof(*out) - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        len += (size_t)n;
+    }
+    return true;
+}
+
+static void
+add_channel(struct worker *w, uint16_t index, int fd)
+{
+    struct channel_spec *spec = &w->guest->channels[index];
+    struct error err;
+    bool ok = fd >= 0 && read_spec(fd, spec);
+    if (fd >= 0)
+        close(fd);
+    if (!ok) {
+        log_error("%s: a channel to be added got lost on its way", w->guest->name);
+        return;
+    }
+    if (vmc_add_channel(w->vmc, index, spec, &err) < 0)
+        log_error("%s: %s", w->guest->name, err.text);
+}
+
 static void
 on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
 {
@@ -141,6 +174,20 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
         break;
     case MESSAGE_DRAIN:
         wait_to_drain(w);
+        break;
+    case MESSAGE_CHANNEL:
+        add_channel(w, (uint16_t)m->channel, fd);
+        break;
+    case MESSAGE_REMOVE:
+        vmc_remove_channel(w->vmc, (uint16_t)m->channel);
+        break;
+    case MESSAGE_SYNC:
+        courier_send(&w->broker, &(struct message){.type = MESSAGE_SYNCED, .session = m->session},
+                     -1);
+        break;
+    case MESSAGE_CAPTURE:
+        if (fd >= 0)
+            vmc_capture(w->vmc, fd, m->snaplen);
         break;
     case MESSAGE_LINK:
         take_link(w, m, fd);
@@ -247,7 +294,8 @@ serve(struct worker *w)
                             .max_conns = g->max_conns,
                             .channels = g->channels,
                             .channel_count = g->channel_count,
-                            .opener = &opener};
+                            .opener = &opener,
+                            .counters = w->counters};
     struct error err;
     w->vmc = vmc_new(&vc, &err);
     if (!w->vmc) {
@@ -256,7 +304,7 @@ serve(struct worker *w)
     }
     vmc_on_link_down(w->vmc, on_link_down, w);
     w->drain_timer = loop_timer_new(vmc_loop(w->vmc), on_drain_timer, w);
-    struct message_limits limits = {.from_worker = false, .channels = g->channel_count};
+    struct message_limits limits = {.from_worker = false, .channels = GUEST_CHANNELS_MAX};
     int rc = courier_init(&w->broker, vmc_loop(w->vmc), SOCK_FD, 2 * (g->max_conns + QUEUE_EXTRA),
                           &limits, &events, w);
     if (rc == 0 && !g->sandbox_off && sandbox_filter(&err) < 0) {
@@ -264,7 +312,8 @@ serve(struct worker *w)
         return 1;
     }
     if (rc == 0) {
-        courier_send(&w->broker, &(struct message){.type = MESSAGE_READY}, -1);
+        courier_send(&w->broker, &(struct message){.type = MESSAGE_READY, .session = g->changes},
+                     -1);
         rc = loop_run(vmc_loop(w->vmc));
     }
     if (rc < 0)
@@ -273,7 +322,7 @@ serve(struct worker *w)
 }
 
 void
-worker_main(const struct guest_config *guest, int sock, int null_fd)
+worker_main(const struct guest_config *guest, struct hub_counters *counters, int sock, int null_fd)
 {
     struct error err;
     prctl(PR_SET_NAME, "vmc-worker");
@@ -291,7 +340,7 @@ worker_main(const struct guest_config *guest, int sock, int null_fd)
         log_error("%s: worker: sandbox: process flags: %s", guest->name, strerror(errno));
         _exit(1);
     }
-    struct worker w = {.guest = guest};
+    struct worker w = {.guest = guest, .counters = counters};
     // _exit: what the parent registered to run at exit is the parent's.
     _exit(serve(&w));
 }

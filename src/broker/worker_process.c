@@ -16,8 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define QUEUE_EXTRA 16 // messages that are not answers: links and the like
-#define STOP_MS     1000
+#define QUEUE_EXTRA       16 // messages that are not answers: links and the like
+#define QUEUE_PER_CHANNEL 4  // it, its log, its listener; once more when it was removed
+#define STOP_MS           1000
 
 static void
 describe_end(char *out, size_t size, int status)
@@ -75,7 +76,7 @@ adopt(struct worker_process *w, int pidfd, int sock, const struct courier_events
         return rc;
     }
     struct message_limits limits = {.from_worker = true, .channels = g->channel_count};
-    uint32_t queue = g->max_conns + (uint32_t)g->channel_count + QUEUE_EXTRA;
+    uint32_t queue = g->max_conns + QUEUE_PER_CHANNEL * GUEST_CHANNELS_MAX + QUEUE_EXTRA;
     rc = courier_init(&w->courier, w->loop, sock, queue, &limits, events, w->ctx);
     if (rc < 0)
         loop_remove(w->loop, &w->pid_io);
@@ -84,11 +85,12 @@ adopt(struct worker_process *w, int pidfd, int sock, const struct courier_events
 
 // A child with its end of the socket pair: its pidfd, or -errno with err. sock is taken over.
 static int
-fork_worker(const struct guest_config *guest, int null_fd, int sock, pid_t *pid, struct error *err)
+fork_worker(const struct guest_config *guest, struct hub_counters *counters, int null_fd, int sock,
+            pid_t *pid, struct error *err)
 {
     *pid = guest->sandbox_off ? fork() : sandbox_fork(err);
     if (*pid == 0)
-        worker_main(guest, sock, null_fd);
+        worker_main(guest, counters, sock, null_fd);
     int rc = (int)*pid;
     if (*pid < 0 && guest->sandbox_off)
         rc = error_set(err, errno, "worker: cannot fork");
@@ -105,12 +107,14 @@ fork_worker(const struct guest_config *guest, int null_fd, int sock, pid_t *pid,
 
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
-                     struct starter *starter, int null_fd, const struct courier_events *events,
+                     struct hub_counters *counters, struct starter *starter, int null_fd,
+                     const struct courier_events *events,
                      void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err)
 {
     int sv[2];
     *w = (struct worker_process){.loop = loop,
                                  .guest = guest,
+                                 .counters = counters,
                                  .pid_io = {.fd = -1},
                                  .started_us = loop_clock_us(),
                                  .on_exit = on_exit,
@@ -118,7 +122,7 @@ worker_process_start(struct worker_process *w, struct loop *loop, const struct g
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0)
         return error_set(err, errno, "worker: cannot make a socket pair");
     int pidfd = starter ? starter_fork_worker(starter, sv[1], &w->pid, err)
-                        : fork_worker(guest, null_fd, sv[1], &w->pid, err);
+                        : fork_worker(guest, counters, null_fd, sv[1], &w->pid, err);
     if (pidfd < 0) {
         close(sv[0]);
         if (w->pid > 0) // made, and ends without us

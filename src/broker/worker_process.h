@@ -4,6 +4,7 @@
 
 #include "broker/courier.h"
 #include "broker/starter.h"
+#include "channel/counters.h"
 #include "config/guest_config.h"
 
 #include <sys/types.h>
@@ -11,8 +12,9 @@
 struct worker_process {
     struct loop *loop;
     const struct guest_config *guest;
-    pid_t pid;             // 0: none
-    struct loop_io pid_io; // on a pidfd, readable when the process has ended
+    struct hub_counters *counters; // shared with it
+    pid_t pid;                     // 0: none
+    struct loop_io pid_io;         // on a pidfd, readable when the process has ended
     struct courier courier;
     uint64_t started_us;
     bool ready;                                    // has said so (kept when it ended)
@@ -20,11 +22,13 @@ struct worker_process {
     void *ctx;
 };
 
-// Forks a worker, or has it forked by `starter`, if not NULL. null_fd: an open /dev/null for it.
-// events, on_exit and ctx outlive it. 0, or -errno with err filled.
+// Forks a worker, or has it forked by `starter`, if not NULL. counters: MAP_SHARED memory, the
+// starter's too. null_fd: an open /dev/null for it. events, on_exit and ctx outlive it. 0, or
+// -errno with err filled.
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
-                     struct starter *starter, int null_fd, const struct courier_events *events,
+                     struct hub_counters *counters, struct starter *starter, int null_fd,
+                     const struct courier_events *events,
                      void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err);
 // Ends it at once; on_exit follows.
 void worker_process_kill(struct worker_process *w);

@@ -57,6 +57,7 @@ hub_session_begin(struct hub *hub, uint16_t channel)
             log_warn("%s: channel %u: refused, it has %u connections, as many as it may",
                      hub->guest, ch->config.port, ch->sessions);
         ch->full_told = true;
+        ch->counters->refused++;
         return false;
     }
     ch->full_told = false;
@@ -65,10 +66,11 @@ hub_session_begin(struct hub *hub, uint16_t channel)
             log_warn("%s: channel %u: refused, more than %u connections per second", hub->guest,
                      ch->config.port, ch->config.conn_rate);
         ch->rate_told = true;
+        ch->counters->refused++;
         return false;
     }
     ch->rate_told = false;
-    ch->sessions++;
+    ch->counters->connections = ++ch->sessions;
     hub->session_count++;
     watch_idle(hub);
     return true;
@@ -77,7 +79,8 @@ hub_session_begin(struct hub *hub, uint16_t channel)
 void
 hub_session_end(struct hub *hub, uint16_t channel)
 {
-    hub->channels[channel].sessions--;
+    struct channel *ch = &hub->channels[channel];
+    ch->counters->connections = --ch->sessions;
     hub->session_count--;
 }
 
@@ -134,6 +137,46 @@ hub_flush(struct hub *hub)
         link_flush(hub->link);
 }
 
+// The stack lives as long as the hub, a link does not: what it had counted is in `before` by then.
+static void
+publish_counters(struct hub *hub)
+{
+    static const struct link_stats none;
+    const struct link_stats *link = hub->link ? link_stats_of(hub->link) : &none;
+    const struct stack_stats *stack = stack_stats_of(hub->stack);
+    const struct link_counters *before = &hub->before;
+    hub->counters->link = (struct link_counters){
+        .up = hub->link != NULL,
+        .frames_in = before->frames_in + link->frames_in,
+        .frames_out = before->frames_out + link->frames_out,
+        .bytes_in = before->bytes_in + link->bytes_in,
+        .bytes_out = before->bytes_out + link->bytes_out,
+        .dropped_in = before->dropped_in + link->dropped_in,
+        .dropped_out = before->dropped_out + link->dropped_out,
+        .bad_checksum = before->bad_checksum + stack->dropped_checksum,
+        .malformed = before->malformed + stack->dropped_malformed,
+        .not_for_us = before->not_for_us + stack->dropped_not_for_us,
+        .no_memory = before->no_memory + stack->dropped_no_ring,
+        .retransmits = before->retransmits + stack->retransmits,
+        .timeouts = before->timeouts + stack->timeouts,
+        .resets_sent = before->resets_sent + stack->resets_sent,
+    };
+}
+
+static void
+forget_link(struct hub *hub)
+{
+    const struct link_stats *s = link_stats_of(hub->link);
+    hub->before.frames_in += s->frames_in;
+    hub->before.frames_out += s->frames_out;
+    hub->before.bytes_in += s->bytes_in;
+    hub->before.bytes_out += s->bytes_out;
+    hub->before.dropped_in += s->dropped_in;
+    hub->before.dropped_out += s->dropped_out;
+    link_free(hub->link);
+    hub->link = NULL;
+}
+
 static void
 on_turn_end(void *ctx)
 {
@@ -142,6 +185,7 @@ on_turn_end(void *ctx)
         inward_ask(hub);
     relay_pump_ready(hub);
     hub_flush(hub);
+    publish_counters(hub);
 
     uint64_t deadline = stack_next_deadline(hub->stack);
     if (hub->ready_first || hub->inward_due)
@@ -166,8 +210,11 @@ on_frames(void *ctx, const struct frame *frames, size_t count)
 {
     struct hub *hub = ctx;
     uint64_t now_us = loop_now_us(hub->loop);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (hub->captures.count > 0)
+            captures_take(&hub->captures, &frames[i], false);
         stack_input(hub->stack, &frames[i], now_us);
+    }
     hub_flush(hub); // the frames are only valid here
 }
 
@@ -192,8 +239,7 @@ on_link_down(void *ctx, const char *why)
 {
     struct hub *hub = ctx;
     log_info("%s: link: %s; %u connections closed", hub->guest, why, hub->session_count);
-    link_free(hub->link);
-    hub->link = NULL;
+    forget_link(hub);
     stack_link_down(hub->stack);
     inward_link_down(hub);
     if (hub->on_down)
@@ -215,7 +261,7 @@ void
 hub_attach_link(struct hub *hub, struct link *link)
 {
     if (hub->link) {
-        link_free(hub->link);
+        forget_link(hub);
         stack_link_down(hub->stack);
     }
     hub->link = link;
@@ -233,14 +279,18 @@ hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx)
 // --- making --------------------------------------------------------------------------------------
 
 int
-hub_add_channel(struct hub *hub, const struct hub_channel *channel)
+hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *channel)
 {
+    assert(index < HUB_CHANNELS_MAX && !hub->channels[index].used);
+    assert(channel->port != 0 || channel->inward);
     if (!channel->inward && hub->port_channel[channel->port])
         return -EEXIST;
-    if (hub->channel_count == HUB_CHANNELS_MAX)
-        return -ENOSPC;
-    hub->channels[hub->channel_count] = (struct channel){
+    struct channel_counters *counters = &hub->counters->channels[index];
+    counters->connections = 0;
+    hub->channels[index] = (struct channel){
         .config = *channel,
+        .used = true,
+        .counters = counters,
         .log_fd = -1,
         .limit =
             {
@@ -251,26 +301,62 @@ hub_add_channel(struct hub *hub, const struct hub_channel *channel)
             },
     };
     if (channel->conn_rate)
-        bucket_init(&hub->channels[hub->channel_count].rate, channel->conn_rate,
-                    loop_now_us(hub->loop));
+        bucket_init(&hub->channels[index].rate, channel->conn_rate, loop_now_us(hub->loop));
     if (channel->idle_s && (hub->idle_min_s == 0 || channel->idle_s < hub->idle_min_s))
         hub->idle_min_s = channel->idle_s;
-    uint16_t index = (uint16_t)hub->channel_count++;
-    if (!channel->inward)
-        hub->port_channel[channel->port] = (uint16_t)(index + 1);
-    int rc = channel->inward ? inward_add(hub, index) : 0;
+    if (index >= hub->channel_count)
+        hub->channel_count = index + 1u;
+    if (channel->inward)
+        return inward_add(hub, index);
+    hub->port_channel[channel->port] = (uint16_t)(index + 1);
+    return 0;
+}
+
+int
+hub_add_channel(struct hub *hub, const struct hub_channel *channel)
+{
+    uint16_t index = 0;
+    while (index < HUB_CHANNELS_MAX && hub->channels[index].used)
+        index++;
+    if (index == HUB_CHANNELS_MAX)
+        return -ENOSPC;
+    int rc = hub_put_channel(hub, index, channel);
     return rc < 0 ? rc : index;
+}
+
+// Who lingers has no use for the log any more.
+void
+hub_remove_channel(struct hub *hub, uint16_t index)
+{
+    assert(index < HUB_CHANNELS_MAX);
+    struct channel *ch = &hub->channels[index];
+    if (!ch->used)
+        return;
+    assert(!ch->config.inward);
+    hub->port_channel[ch->config.port] = 0;
+    relay_reset_channel(hub, index);
+    socket_reset_channel(hub, index);
+    assert(ch->sessions == 0);
+    if (ch->log_fd >= 0)
+        close(ch->log_fd);
+    *ch = (struct channel){.log_fd = -1};
 }
 
 void
 hub_set_log(struct hub *hub, uint16_t channel, int fd)
 {
-    assert(channel < hub->channel_count);
+    assert(channel < HUB_CHANNELS_MAX);
     struct channel *ch = &hub->channels[channel];
-    if (ch->log_fd >= 0)
+    if (!ch->used || ch->log_fd >= 0)
         close(fd); // its connections borrow the one that is there
     else
         ch->log_fd = fd;
+}
+
+void
+hub_capture(struct hub *hub, int fd, uint32_t snaplen)
+{
+    captures_add(&hub->captures, fd, snaplen);
 }
 
 struct hub *
@@ -283,11 +369,17 @@ hub_new(struct loop *loop, const struct hub_config *config)
     assert(n <= (SESSION_INDEX_MASK - HUB_CHANNELS_MAX) / 2);
     hub->loop = loop;
     hub->lingering.loop = loop;
+    captures_init(&hub->captures, loop);
     hub->opener = config->opener;
     hub->max_conns = n;
     hub->mtu = config->stack.mtu;
     hub->guest_addr = config->stack.guest_addr;
     hub->inward_timer = -1;
+    if (!config->counters)
+        hub->own_counters = calloc(1, sizeof *hub->own_counters);
+    hub->counters = config->counters ? config->counters : hub->own_counters;
+    if (hub->counters)
+        hub->before = hub->counters->link;
     strncpy(hub->guest, config->guest, sizeof hub->guest - 1);
     hub->channels = calloc(HUB_CHANNELS_MAX, sizeof *hub->channels);
     hub->port_channel = calloc(65536, sizeof *hub->port_channel);
@@ -296,8 +388,8 @@ hub_new(struct loop *loop, const struct hub_config *config)
     hub->timer = loop_timer_new(loop, on_timer, hub);
     hub->idle_timer = loop_timer_new(loop, on_idle_timer, hub);
     hub->stack = stack_new(&config->stack, &relay_stack_ops, hub, loop_now_us(loop));
-    if (!hub->channels || !hub->port_channel || !hub->relays || !hub->sockets || hub->timer < 0 ||
-        hub->idle_timer < 0 || !hub->stack) {
+    if (!hub->counters || !hub->channels || !hub->port_channel || !hub->relays || !hub->sockets ||
+        hub->timer < 0 || hub->idle_timer < 0 || !hub->stack) {
         hub_free(hub);
         return NULL;
     }
@@ -318,8 +410,9 @@ hub_free(struct hub *hub)
         socket_close_all(hub);
     inward_free(hub);
     linger_free_all(&hub->lingering);
+    captures_fini(&hub->captures);
     for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
-        if (hub->channels[i].log_fd >= 0)
+        if (hub->channels[i].used && hub->channels[i].log_fd >= 0)
             close(hub->channels[i].log_fd);
     loop_timer_free(hub->loop, hub->timer);
     loop_timer_free(hub->loop, hub->idle_timer);
@@ -328,6 +421,7 @@ hub_free(struct hub *hub)
     free(hub->relays);
     free(hub->port_channel);
     free(hub->channels);
+    free(hub->own_counters);
     free(hub);
 }
 

@@ -4,6 +4,7 @@
 // nothing itself: it asks the opener and is told later.
 #pragma once
 
+#include "channel/counters.h"
 #include "host/device.h"
 #include "link/link.h"
 #include "loop/loop.h"
@@ -15,7 +16,7 @@
 
 struct hub;
 
-#define HUB_CHANNELS_MAX 1024
+#define HUB_CHANNELS_MAX COUNTED_CHANNELS_MAX
 
 // Where host ends come from. In the daemon: the broker, by message. `session` names the request and
 // is never reused. Both return at once; the answer is hub_opened() or hub_refused(), from within
@@ -44,14 +45,21 @@ struct hub_config {
     const char *guest;         // name for log lines, copied
     struct stack_config stack; // secret filled by the caller
     struct hub_opener opener;
+    // The caller's, outlives the hub: counts go on from what stands there. NULL: not wanted.
+    struct hub_counters *counters;
 };
 
 // NULL when out of memory.
 struct hub *hub_new(struct loop *loop, const struct hub_config *config);
 void hub_free(struct hub *hub); // closes every end and the link; no callbacks
 
-// Channel index (what opener.open is given), or -EEXIST, -ENOSPC.
+// At the lowest free index (what opener.open is given). That index, or -EEXIST, -ENOSPC.
 int hub_add_channel(struct hub *hub, const struct hub_channel *channel);
+// At an index of the caller's, which is free. 0 or -EEXIST.
+int hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *channel);
+// From now on the port is refused; the channel's connections are reset, on both sides; its listener
+// and its log are closed and the index is free. Harmless where there is none. Not of an inward one.
+void hub_remove_channel(struct hub *hub, uint16_t index);
 
 // Where the traffic of a channel to its host ends is written too (logfile=). Takes ownership of fd.
 void hub_set_log(struct hub *hub, uint16_t channel, int fd);
@@ -62,6 +70,9 @@ void hub_set_log(struct hub *hub, uint16_t channel, int fd);
 const struct link_events *hub_link_events(void);
 void hub_attach_link(struct hub *hub, struct link *link);
 void hub_on_link_down(struct hub *hub, void (*on_down)(void *ctx), void *ctx);
+
+// Copies of the link's frames go to fd from now on, see channel/capture.h. Takes ownership.
+void hub_capture(struct hub *hub, int fd, uint32_t snaplen);
 
 // Attaches a listening stream socket of a socket link (TCP inside the guest's namespace, Unix or
 // AF_VSOCK) as the guest side of `channel`; takes ownership of fd. 0 or -errno.

@@ -4,6 +4,7 @@
 
 #include "base/bucket.h"
 #include "base/log.h"
+#include "channel/capture.h"
 #include "channel/end_io.h"
 #include "channel/hub.h"
 #include "channel/linger.h"
@@ -76,6 +77,8 @@ struct listener {
 
 struct channel {
     struct hub_channel config;
+    bool used; // else this index is free
+    struct channel_counters *counters;
     uint32_t sessions; // now
     bool asked;        // inward: the opener, for the next client
     uint32_t ask_generation;
@@ -102,7 +105,7 @@ struct hub {
     bool idle_armed;
 
     struct channel *channels;
-    size_t channel_count;
+    size_t channel_count;   // up to the last one in use
     uint16_t *port_channel; // by port: channel index + 1, 0: none
     uint32_t session_count;
 
@@ -121,6 +124,12 @@ struct hub {
     struct inward_call *calls;
     uint32_t calls_free; // index + 1
     uint32_t guest_addr; // whom they are for
+
+    struct hub_counters *counters;
+    struct hub_counters *own_counters; // where the caller wants none
+    struct link_counters before;       // of earlier links and stacks
+
+    struct captures captures;
 
     struct linger_list lingering; // host ends that outlive their connection
     uint32_t guest_cid;           // whom AF_VSOCK listeners admit, 0: nobody
@@ -143,6 +152,7 @@ void
 relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void relay_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool relay_guest_has_finished(const struct hub *hub);
+void relay_reset_channel(struct hub *hub, uint16_t channel); // every connection of it
 // Connects to the guest's port, for the host client of an inward channel; takes ownership.
 void
 relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fds, size_t nfds);
@@ -163,6 +173,7 @@ void
 socket_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fds, size_t nfds);
 void socket_refused(struct hub *hub, uint32_t index, uint32_t generation);
 bool socket_guest_has_finished(const struct hub *hub);
+void socket_reset_channel(struct hub *hub, uint16_t channel); // and its listeners
 void socket_reset_idle(struct hub *hub);
 void socket_close_all(struct hub *hub);
 

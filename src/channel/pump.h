@@ -17,6 +17,8 @@ struct pump_events {
     // The host end, or its log, failed in a way that an operator wants to know.
     void (*on_fault)(void *ctx, const char *what, int errnum);
     void *ctx;
+    // Bytes are added, as the other side takes them, to where these point; NULL: not counted.
+    uint64_t *bytes_from_guest, *bytes_to_guest;
 };
 
 // Takes ownership of both, also on failure. events is copied. NULL when descriptors or memory ran

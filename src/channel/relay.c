@@ -90,6 +90,7 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
         return;
     }
     bool held = r->state == RELAY_OPENING;
+    hub->channels[r->channel].counters->opened++;
     r->state = RELAY_OPEN;
     r->moved_us = loop_now_us(hub->loop);
     r->writable = true; // a fresh end has room, and the guest may have sent already
@@ -106,11 +107,29 @@ relay_refused(struct hub *hub, uint32_t index, uint32_t generation)
     if (!r)
         return;
     bool held = r->state == RELAY_OPENING;
+    hub->channels[r->channel].counters->refused++;
     forget(r);
     if (held)
         stack_reject(hub->stack, index, loop_now_us(hub->loop));
     else
         stack_abort(hub->stack, index, loop_now_us(hub->loop));
+}
+
+void
+relay_reset_channel(struct hub *hub, uint16_t channel)
+{
+    for (uint32_t i = 0; i < hub->relays_touched; i++) {
+        struct relay *r = &hub->relays[i];
+        if (r->state == RELAY_FREE || r->channel != channel)
+            continue;
+        uint32_t session = session_of(r);
+        if (r->state == RELAY_OPENING) {
+            relay_refused(hub, i, session >> SESSION_INDEX_BITS);
+            hub->opener.cancel(hub->opener.ctx, session);
+        } else {
+            stack_abort(hub->stack, i, loop_now_us(hub->loop)); // on_closed does the rest
+        }
+    }
 }
 
 void
@@ -169,6 +188,7 @@ relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fd
     if (conn == STACK_NO_CONN) {
         log_debug("%s: channel %u: host client dropped: no connection left", hub->guest,
                   ch->config.port);
+        ch->counters->refused++;
         host_end_close(&end);
         hub_session_end(hub, channel);
         return;
@@ -208,6 +228,7 @@ guest_accepted(struct relay *r)
         stack_abort(hub->stack, relay_index(r), loop_now_us(hub->loop));
         return;
     }
+    hub->channels[r->channel].counters->opened++;
     r->state = RELAY_OPEN;
     r->moved_us = loop_now_us(hub->loop);
     r->writable = true;
@@ -221,7 +242,11 @@ static bool
 on_emit(void *ctx, const struct frame *frame)
 {
     struct hub *hub = ctx;
-    return hub->link && link_send(hub->link, frame);
+    if (!hub->link || !link_send(hub->link, frame))
+        return false;
+    if (hub->captures.count > 0)
+        captures_take(&hub->captures, frame, true);
+    return true;
 }
 
 static bool
@@ -315,6 +340,8 @@ on_closed(void *ctx, uint32_t conn, enum stack_close_reason reason)
     uint32_t session = session_of(r);
     bool waiting = r->state == RELAY_OPENING || r->state == RELAY_EARLY;
     bool inward = hub->channels[r->channel].config.inward; // of which the opener knows no more
+    if (r->state == RELAY_DIALLING)
+        hub->channels[r->channel].counters->refused++;
     if (!waiting)
         close_end(r, reason == STACK_CLOSED);
     forget(r);

@@ -88,9 +88,11 @@ relay_write_to_host(struct relay *r, const struct iovec *iov, int iovcnt)
     }
     if (n < (ssize_t)total && r->host.out_polled)
         r->writable = false;
-    if (n > 0)
-        r->moved_us = loop_now_us(r->hub->loop);
-    return n > 0 ? (size_t)n : 0;
+    if (n <= 0)
+        return 0;
+    r->moved_us = loop_now_us(r->hub->loop);
+    r->hub->channels[r->channel].counters->bytes_from_guest += (uint64_t)n;
+    return (size_t)n;
 }
 
 void
@@ -170,8 +172,10 @@ relay_pump_to_guest(struct relay *r)
         size_t room = iov[0].iov_len + (count > 1 ? iov[1].iov_len : 0);
         ssize_t n = host_end_read(&r->host.end, iov, count);
         stack_send_commit(stack, conn, n > 0 ? (size_t)n : 0);
-        if (n > 0)
+        if (n > 0) {
             r->moved_us = loop_now_us(r->hub->loop);
+            r->hub->channels[r->channel].counters->bytes_to_guest += (uint64_t)n;
+        }
         if (r->host.end.codec && n != -EAGAIN && !r->write_failed) {
             r->writable = true; // what was read may have opened the codec, or made it owe an answer
             relay_make_ready(r);

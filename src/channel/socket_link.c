@@ -200,7 +200,11 @@ on_listener(void *ctx, unsigned events)
 int
 hub_attach_listener(struct hub *hub, uint16_t channel, int fd)
 {
-    assert(channel < hub->channel_count);
+    assert(channel < HUB_CHANNELS_MAX);
+    if (!hub->channels[channel].used) {
+        close(fd);
+        return -ENOENT;
+    }
     struct listener *l = calloc(1, sizeof *l);
     struct listener **list =
         reallocarray(hub->listeners, hub->listener_count + 1, sizeof *hub->listeners);
@@ -248,12 +252,16 @@ static bool
 join(struct socket_session *t, struct host_end *end)
 {
     struct loop *loop = t->hub->loop;
+    struct channel_counters *count = t->hub->channels[t->channel].counters;
     if (host_end_is_raw_socket(end)) {
         t->state = SOCKET_JOINED;
         t->splice = splice_new(loop, t->io.fd, end->read_fd, on_relay_done, t);
+        if (t->splice)
+            splice_count(t->splice, &count->bytes_from_guest, &count->bytes_to_guest);
         return t->splice != NULL;
     }
-    const struct pump_events events = {on_relay_done, on_pump_fault, t};
+    const struct pump_events events = {on_relay_done, on_pump_fault, t, &count->bytes_from_guest,
+                                       &count->bytes_to_guest};
     t->state = SOCKET_PUMPED;
     t->pump = pump_new(loop, t->io.fd, end, &events);
     return t->pump != NULL;
@@ -277,8 +285,11 @@ socket_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *f
     if (rc < 0 || !join(t, &end)) {
         log_error("%s: channel %u: cannot join a connection: %s", hub->guest, ch->config.port,
                   strerrordesc_np(rc < 0 ? -rc : EMFILE));
+        ch->counters->refused++;
         session_over(t);
+        return;
     }
+    ch->counters->opened++;
 }
 
 void
@@ -287,6 +298,7 @@ socket_refused(struct hub *hub, uint32_t index, uint32_t generation)
     struct socket_session *t = session_waiting(hub, index, generation);
     if (!t)
         return;
+    hub->channels[t->channel].counters->refused++;
     loop_remove(hub->loop, &t->io);
     splice_reset_fd(t->io.fd);
     session_free(t);
@@ -323,26 +335,68 @@ socket_guest_has_finished(const struct hub *hub)
     return true;
 }
 
+// Resets both sides of a session in use.
+static void
+cut(struct socket_session *t)
+{
+    if (t->state == SOCKET_JOINED) {
+        splice_free(t->splice);
+    } else if (t->state == SOCKET_PUMPED) {
+        pump_free(t->pump);
+    } else if (t->state == SOCKET_OPENING) {
+        loop_remove(t->hub->loop, &t->io);
+        splice_reset_fd(t->io.fd);
+    }
+}
+
+static void
+listener_free(void *ptr)
+{
+    free(ptr);
+}
+
+static void
+listener_close(struct listener *l)
+{
+    loop_remove(l->hub->loop, &l->io);
+    loop_timer_free(l->hub->loop, l->retry_timer);
+    close(l->io.fd);
+    loop_defer(l->hub->loop, listener_free, l); // its callback may be on the stack
+}
+
+void
+socket_reset_channel(struct hub *hub, uint16_t channel)
+{
+    for (size_t i = 0; i < hub->listener_count;) {
+        if (hub->listeners[i]->channel == channel) {
+            listener_close(hub->listeners[i]);
+            hub->listeners[i] = hub->listeners[--hub->listener_count];
+        } else {
+            i++;
+        }
+    }
+    for (uint32_t i = 0; i < hub->sockets_touched; i++) {
+        struct socket_session *t = &hub->sockets[i];
+        if (t->state == SOCKET_FREE || t->channel != channel)
+            continue;
+        uint32_t session = session_of(t);
+        bool opening = t->state == SOCKET_OPENING;
+        cut(t);
+        if (!opening) {
+            session_over(t);
+            continue;
+        }
+        session_free(t);
+        hub->opener.cancel(hub->opener.ctx, session);
+    }
+}
+
 void
 socket_close_all(struct hub *hub)
 {
-    for (uint32_t i = 0; i < hub->sockets_touched; i++) {
-        struct socket_session *t = &hub->sockets[i];
-        if (t->state == SOCKET_JOINED) {
-            splice_free(t->splice);
-        } else if (t->state == SOCKET_PUMPED) {
-            pump_free(t->pump);
-        } else if (t->state == SOCKET_OPENING) {
-            loop_remove(hub->loop, &t->io);
-            splice_reset_fd(t->io.fd);
-        }
-    }
-    for (size_t i = 0; i < hub->listener_count; i++) {
-        struct listener *l = hub->listeners[i];
-        loop_remove(hub->loop, &l->io);
-        loop_timer_free(hub->loop, l->retry_timer);
-        close(l->io.fd);
-        free(l);
-    }
+    for (uint32_t i = 0; i < hub->sockets_touched; i++)
+        cut(&hub->sockets[i]);
+    for (size_t i = 0; i < hub->listener_count; i++)
+        listener_close(hub->listeners[i]);
     free(hub->listeners);
 }

@@ -16,6 +16,9 @@ struct splice;
 // side by reset).
 struct splice *
 splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx);
+// Bytes are added, as the other side takes them, to where these point; the caller's, outlive it.
+// Nothing was counted before.
+void splice_count(struct splice *s, uint64_t *from_guest, uint64_t *to_guest);
 // The guest's last byte is with the host's side, or nobody will take it any more.
 bool splice_guest_has_finished(const struct splice *s);
 // When bytes were last moved, or the relay began.

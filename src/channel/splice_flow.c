@@ -43,15 +43,24 @@ read_failed(struct splice_flow *f, struct splice_side *source, ssize_t n)
     }
 }
 
+static void
+count(struct splice_flow *f, size_t bytes)
+{
+    if (f->bytes)
+        *f->bytes += bytes;
+}
+
 // --- copied --------------------------------------------------------------------------------------
 
 // Bytes taken; 0 when the sink is full or broken.
 static size_t
-sink_take(struct splice_side *sink, const char *bytes, size_t len)
+sink_take(struct splice_flow *f, struct splice_side *sink, const char *bytes, size_t len)
 {
     ssize_t n = send(sink->io.fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n >= 0)
+    if (n >= 0) {
+        count(f, (size_t)n);
         return (size_t)n;
+    }
     if (errno == EAGAIN)
         sink->writable = false;
     else if (errno != EINTR)
@@ -62,7 +71,7 @@ sink_take(struct splice_side *sink, const char *bytes, size_t len)
 static size_t
 flow_copy_kept(struct splice_flow *f, struct splice_side *sink)
 {
-    size_t n = sink_take(sink, f->kept + f->kept_at, f->kept_len);
+    size_t n = sink_take(f, sink, f->kept + f->kept_at, f->kept_len);
     f->kept_at += (uint32_t)n;
     f->kept_len -= (uint32_t)n;
     if (f->kept_len == 0) {
@@ -117,7 +126,7 @@ flow_copy(struct splice_flow *f, struct splice_side *source, struct splice_side 
         read_failed(f, source, n);
         return 0;
     }
-    size_t taken = sink_take(sink, bytes, (size_t)n);
+    size_t taken = sink_take(f, sink, bytes, (size_t)n);
     if (taken < (size_t)n && !sink->broken && !flow_keep(f, bytes + taken, (size_t)n - taken))
         splice_side_break(sink); // out of memory: the bytes are gone, and both sides are told
     return (size_t)n;
@@ -181,6 +190,7 @@ flow_write(struct splice_flow *f, struct splice_side *sink)
         assert((size_t)n <= f->in_pipe);
         f->in_pipe -= (uint32_t)n;
         f->full = false;
+        count(f, (size_t)n);
         return (size_t)n;
     }
     if (n < 0 && errno == EINTR)

@@ -34,6 +34,7 @@ struct splice_flow {
     bool grown;       // a larger pipe was asked for
     bool ended;       // the source has given its last byte
     bool done;
+    uint64_t *bytes; // where what the sink took is counted; NULL: nowhere
 };
 
 // One step from source to sink, of a run that has moved `moved` bytes so far. Bytes moved; 0 when

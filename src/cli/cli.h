@@ -23,6 +23,13 @@ enum command_id {
     COMMAND_INSTALL_HOOK = 32,
     COMMAND_LIBVIRT = 64, // those that vmchannel-libvirt does, but for
     COMMAND_DUMPXML = 256,
+    COMMAND_LIST = 512,
+    COMMAND_ADD = 1024,
+    COMMAND_DEL = 2048,
+    COMMAND_STATS = 4096,
+    COMMAND_METRICS = 8192,
+    COMMAND_TOP = 16384,
+    COMMAND_PCAP = 32768,
     COMMAND_KUBEVIRT_HOOK = 128,
 };
 
@@ -38,6 +45,8 @@ struct command {
 extern const struct command command_serve, command_run, command_qemu, command_xml,
     command_kubevirt_hook, command_hook, command_install_hook, command_define, command_create,
     command_edit, command_dumpxml, command_undefine;
+extern const struct command command_list, command_add, command_del, command_stats;
+extern const struct command command_metrics, command_top, command_pcap;
 
 // "vmchannel: MESSAGE" to stderr, then exit.
 _Noreturn void die(const struct error *err);            // status 1

@@ -15,12 +15,14 @@ static const struct command *const commands[] = {
     &command_run,      &command_qemu,         &command_serve, &command_xml,
     &command_define,   &command_create,       &command_edit,  &command_dumpxml,
     &command_undefine, &command_install_hook, &command_hook,  &command_kubevirt_hook,
+    &command_list,     &command_add,          &command_del,   &command_stats,
+    &command_metrics,  &command_top,          &command_pcap,
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 #define KNOWN                                                                                      \
     "run, qemu, serve, xml, define, create, edit, dumpxml, undefine, install-hook, hook, "         \
-    "kubevirt-hook, --help, --version"
+    "kubevirt-hook, list, add, del, stats, metrics, top, pcap, --help, --version"
 
 // Whoever starts us with a standard descriptor closed must not find a socket of ours in its place.
 static void

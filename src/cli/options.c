@@ -4,7 +4,9 @@
 #include "cli/options.h"
 
 #include "base/log.h"
+#include "base/options.h"
 #include "config/domain_xml.h"
+#include "control/service.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -159,6 +161,53 @@ set_remove(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_control(struct settings *s, const char *value, struct error *err)
+{
+    s->control = value;
+    if (value[0] == '\0')
+        return error_set(err, 0, "--control: empty (accepted: PATH, off)");
+    return 0;
+}
+
+// A whole number as base/options reads it.
+static int
+set_number(const char *name, const char *value, uint32_t min, uint32_t max, uint32_t *out,
+           struct error *err)
+{
+    struct option opt = {.key = "number"};
+    int len = snprintf(opt.value, sizeof(opt.value), "%s", value);
+    if (len > 0 && (size_t)len < sizeof(opt.value) && option_uint(&opt, min, max, out, NULL) == 0)
+        return 0;
+    return error_set(err, 0, "%s '%.64s': not a number in range (accepted: %u to %u)", name, value,
+                     (unsigned)min, (unsigned)max);
+}
+
+static int
+set_count(struct settings *s, const char *value, struct error *err)
+{
+    return set_number("--count", value, 1, UINT32_MAX, &s->count, err);
+}
+
+static int
+set_interval(struct settings *s, const char *value, struct error *err)
+{
+    return set_number("--interval", value, 1, 3600, &s->interval_s, err);
+}
+
+static int
+set_snaplen(struct settings *s, const char *value, struct error *err)
+{
+    return set_number("--snaplen", value, 1, CONTROL_SNAPLEN_MAX, &s->snaplen, err);
+}
+
+static int
+set_json(struct settings *s, const char *value, struct error *err)
+{
+    s->json = true;
+    return 0;
+}
+
+static int
 set_xml(struct settings *s, const char *value, struct error *err)
 {
     s->xml = value;
@@ -302,6 +351,20 @@ static const struct cli_option options[] = {
      "may connect may write",
      EVERY_COMMAND, set_mode},
     {"--group", NULL, "GROUP", "group of Unix sockets that are made", EVERY_COMMAND, set_group},
+    {"--control", NULL, "PATH|off",
+     "where add, del, list and stats reach this daemon; without it\n"
+     "a guest with a --name is reached by that name",
+     COMMAND_SERVE | COMMAND_QEMU, set_control},
+    {"--control", NULL, "PATH|off",
+     "where add, del, list and stats reach these channels (off:\n"
+     "COMMAND could reach it too)",
+     COMMAND_RUN, set_control},
+    {"--count", NULL, "N", "end after so many frames (pcap), tables (top)",
+     COMMAND_PCAP | COMMAND_TOP, set_count},
+    {"--interval", NULL, "SECONDS", "time between two tables (2)", COMMAND_TOP, set_interval},
+    {"--snaplen", NULL, "BYTES", "to write of each frame at most (65550)", COMMAND_PCAP,
+     set_snaplen},
+    {"--json", NULL, NULL, "print JSON", COMMAND_STATS, set_json},
     {"--dry-run", NULL, NULL, "print what was understood and the memory bound, then exit",
      COMMAND_SERVE, set_dry_run},
     {"--connect", "c", "URI",
@@ -426,6 +489,27 @@ settings_parse(struct settings *s, const struct command *command, char **argv)
     return argv;
 }
 
+void
+settings_parse_words(struct settings *s, const struct command *command, char **argv, size_t min,
+                     size_t max, const char *wanted, const char *words[WORDS_MAX])
+{
+    size_t have = 0;
+    for (argv = settings_parse(s, command, argv); *argv; argv = settings_parse(s, command, argv)) {
+        if (have == max)
+            die_usage("%s: unexpected word '%s' (accepted: %s)", command->name, *argv, wanted);
+        words[have++] = *argv++;
+    }
+    if (have < min)
+        die_usage("%s: too few words (accepted: %s)", command->name, wanted);
+}
+
+const char *
+settings_control(const struct settings *s, bool *by_name)
+{
+    *by_name = !s->control && (s->has_name || s->xml);
+    return s->control && strcmp(s->control, "off") != 0 ? s->control : NULL;
+}
+
 // Applies what is at argv[0] when it is this option; gives the words taken, 0 when it is another.
 static int
 apply_if(struct settings *s, const struct cli_option *o, char **argv)
@@ -521,8 +605,8 @@ print_option(FILE *out, const char *head, const char *help)
 void
 help_print(FILE *out, const struct command *command)
 {
-    fprintf(out, "usage: vmchannel %s %s\n\n%s\n\noptions:\n", command->name, command->synopsis,
-            command->text);
+    fprintf(out, "usage: vmchannel %s%s%s\n\n%s\n\noptions:\n", command->name,
+            command->synopsis[0] ? " " : "", command->synopsis, command->text);
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct cli_option *o = &options[i];
         if (!(o->commands & command->id))

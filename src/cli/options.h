@@ -23,17 +23,29 @@ struct settings {
     bool reverse;              // xml --reverse
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;
-    bool remove;        // install-hook --remove
-    const char *uri;    // --connect; NULL when not given
-    bool inactive;      // dumpxml --inactive
-    struct run_as user; // --user; name "" when not given
+    bool remove;         // install-hook --remove
+    const char *uri;     // --connect; NULL when not given
+    bool inactive;       // dumpxml --inactive
+    struct run_as user;  // --user; name "" when not given
+    const char *control; // --control as written; NULL when not given
+    bool json;
+    uint32_t count, interval_s, snaplen; // 0: not given
 };
+
+#define WORDS_MAX 2
 
 void settings_init(struct settings *s);
 void settings_fini(struct settings *s);
 // Reads the options in front of argv, up to "--" (which is passed over) or the first word that is
 // none; gives the rest. Exits on a usage error, and after --help.
 char **settings_parse(struct settings *s, const struct command *command, char **argv);
+// Reads options and words in any order: `min` to `max` (at most WORDS_MAX) words go to words. Exits
+// on a usage error (`wanted`: what the words are), and after --help.
+void settings_parse_words(struct settings *s, const struct command *command, char **argv,
+                          size_t min, size_t max, const char *wanted, const char *words[WORDS_MAX]);
+// For a daemon: the path that --control gives, NULL for none; *by_name: it was not given, but
+// the guest's name, by --name or --xml.
+const char *settings_control(const struct settings *s, bool *by_name);
 // Takes out of argv every -vmchannel and -vmchannel-in, wherever it stands, and every -chardev
 // that one of them refers to; other words keep their order. Exits on a usage error.
 void settings_take_channels(struct settings *s, char **argv);

@@ -132,6 +132,8 @@ struct other_side {
     enum qemu_link kind;
     int qemu_fd, link_fd; // -1: none
     struct qemu_vhost vhost;
+    const char *control; // socket of that path, NULL: none
+    bool control_by_name;
 };
 
 static int
@@ -152,6 +154,8 @@ broker_main(const struct guest_config *guest, const struct other_side *side, int
         .lock_up = !guest->sandbox_off && !guest->sandbox_worker,
         .removes_link_dir = is_vhost,
         .exit_on_link_down = !is_vhost,
+        .control_path = side->control,
+        .control_by_name = side->control_by_name,
         // ... which a stream tells, and a datagram socket does not.
         .guest_pidfd = is_stream ? NULL : &qemu_pidfd,
     };
@@ -222,13 +226,14 @@ open_side(struct other_side *side, char **argv)
 }
 
 static int
-start_qemu(const struct guest_config *guest, enum qemu_link link, const char *nic, char **argv)
+start_qemu(const struct settings *s, enum qemu_link link, const char *nic, char **argv)
 {
     struct other_side side = {.kind = link, .qemu_fd = -1, .link_fd = -1};
     char end;
+    side.control = settings_control(s, &side.control_by_name);
 
     char *netdev = open_side(&side, argv);
-    int status_fd = start_broker(guest, &side);
+    int status_fd = start_broker(&s->guest, &side);
     struct qemu_command c =
         make_command(argv, nic, netdev, link == QEMU_LINK_VHOST_USER ? &side.vhost : NULL);
     if (side.qemu_fd >= 0)
@@ -285,7 +290,7 @@ qemu_main(const struct command *self, char **argv)
     settings_take_channels(&s, qemu + 1);
     settings_need_channel(&s, self);
     settings_apply_verbosity(&s, LOG_WARN);
-    int status = start_qemu(&s.guest, link, nic, qemu);
+    int status = start_qemu(&s, link, nic, qemu);
     settings_fini(&s);
     return status;
 }

@@ -171,8 +171,8 @@ guest_side_close(struct guest_side *side)
 }
 
 static int
-broker_main(const struct guest_config *guest, const struct guest_side *side, int stop_fd,
-            int status_fd)
+broker_main(const struct guest_config *guest, const struct guest_side *side, const char *control,
+            int stop_fd, int status_fd)
 {
     bool frames = link_kind_is_frames(side->kind);
     struct broker_config config = {
@@ -181,6 +181,7 @@ broker_main(const struct guest_config *guest, const struct guest_side *side, int
         .listener_fds = frames ? NULL : side->fds,
         .lock_up = !guest->sandbox_off && !guest->sandbox_worker,
         .exit_on_link_down = true,
+        .control_path = control,
         .drain_ms = DRAIN_MS,
     };
     return broker_process_run(&config, stop_fd, status_fd);
@@ -188,8 +189,8 @@ broker_main(const struct guest_config *guest, const struct guest_side *side, int
 
 // Starts the broker and waits until it is ready. *stop_fd: closing it ends the broker.
 static pid_t
-start_broker(const struct guest_config *guest, const struct guest_side *side, int sock,
-             int *stop_fd)
+start_broker(const struct guest_config *guest, const struct guest_side *side, const char *control,
+             int sock, int *stop_fd)
 {
     int stop[2], status[2];
     struct error err;
@@ -203,7 +204,7 @@ start_broker(const struct guest_config *guest, const struct guest_side *side, in
         close(sock);
         close(stop[1]);
         close(status[0]);
-        exit(broker_main(guest, side, stop[0], status[1]));
+        exit(broker_main(guest, side, control, stop[0], status[1]));
     }
     close(stop[0]);
     close(status[1]);
@@ -233,7 +234,7 @@ execute_command(int sock, pid_t child)
 }
 
 static int
-run(const struct guest_config *guest, enum run_link link, char **command)
+run(const struct guest_config *guest, enum run_link link, const char *control, char **command)
 {
     int sock[2], stop_fd;
     sigset_t mask;
@@ -257,7 +258,7 @@ run(const struct guest_config *guest, enum run_link link, char **command)
 
     struct guest_side side = parent_set_up(sock[0], child, guest);
     prctl(PR_SET_DUMPABLE, 0);
-    pid_t broker = start_broker(guest, &side, sock[0], &stop_fd);
+    pid_t broker = start_broker(guest, &side, control, sock[0], &stop_fd);
     guest_side_close(&side);
 
     int status = execute_command(sock[0], child);
@@ -300,7 +301,9 @@ run_main(const struct command *self, char **argv)
     if (!*command)
         die_usage("run: no command given (accepted: options, then a program and its arguments)");
     settings_apply_verbosity(&s, LOG_WARN);
-    int status = run(&s.guest, link, command);
+    // By name alone there is none: COMMAND runs as our user and could open itself more doors.
+    bool by_name;
+    int status = run(&s.guest, link, settings_control(&s, &by_name), command);
     settings_fini(&s);
     return status;
 }

@@ -146,6 +146,7 @@ serve_main(const struct command *self, char **argv)
         print_settings(&s, &config.link);
     } else {
         settings_apply_verbosity(&s, LOG_INFO);
+        config.control_path = settings_control(&s, &config.control_by_name);
         config.has_stdio = true;
         config.lock_up = !s.guest.sandbox_off && !s.guest.sandbox_worker;
         s.user.group = s.guest.access.gid;

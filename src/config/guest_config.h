@@ -26,6 +26,7 @@ struct guest_config {
     struct unix_access access;     // --mode, --group: of the Unix sockets that we make
     struct channel_spec *channels; // heap array
     size_t channel_count;
+    uint32_t changes; // of channels, since the guest runs
     struct chardev_spec *chardevs; // heap array, -chardev
     size_t chardev_count;
 };

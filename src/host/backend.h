@@ -52,6 +52,8 @@ struct backend {
     uint32_t (*ways)(const void *state);
     // The connection that had the end of that session is over. NULL where nobody cares.
     void (*closed)(void *state, uint32_t session);
+    // That nothing it started is still ending, so that stop() need not wait. NULL: never does.
+    bool (*idle)(const void *state);
     // Servers: whether on_client is wanted.
     void (*watch)(void *state, bool on);
 };

@@ -211,6 +211,12 @@ channel_spec_parse(const char *text, struct channel_spec *out, struct error *err
     return 0;
 }
 
+bool
+channel_spec_is_used(const struct channel_spec *spec)
+{
+    return spec->port != 0 || spec->inward;
+}
+
 uint32_t
 channel_specs_inward(const struct channel_spec *specs, size_t count)
 {

@@ -95,6 +95,8 @@ bool chardev_find_id(const char *text, char id[CHARDEV_ID_MAX + 1]);
 bool chardev_id_is_valid(const char *id);
 // Decimal digits alone, 1 to 65535.
 bool channel_port_parse(const char *text, size_t len, uint16_t *out);
+// An entry of a table of channels: false where it is empty.
+bool channel_spec_is_used(const struct channel_spec *spec);
 // How many are inward.
 uint32_t channel_specs_inward(const struct channel_spec *specs, size_t count);
 // "PORT:DEVICE"; ranges "FIRST-LAST:DEVICE" with %p are config/guest_config's to expand.

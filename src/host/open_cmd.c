@@ -138,5 +138,12 @@ cmd_stop(void *state)
     free(c);
 }
 
+static bool
+cmd_idle(const void *state)
+{
+    const struct cmd *c = state;
+    return c->count == 0;
+}
+
 const struct backend backend_cmd = {
-    .start = cmd_start, .stop = cmd_stop, .open = cmd_open, .closed = cmd_closed};
+    .start = cmd_start, .stop = cmd_stop, .open = cmd_open, .closed = cmd_closed, .idle = cmd_idle};

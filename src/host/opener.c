@@ -29,6 +29,7 @@ struct channel {
     const struct backend *backend;
     void *state; // the back end's
     bool started;
+    bool removed; // by opener_remove, and still ending
     struct request_list lists[REQUEST_STATES];
     bool watched;
     int timer; // reconnect=S, or to go on after PUMP_MAX
@@ -46,8 +47,11 @@ struct opener {
     uint32_t channel_addr;
     struct opener_events events;
     void *ctx;
-    struct channel *channels;
-    size_t channel_count;
+    const struct channel_spec *specs; // the caller's
+    bool has_stdio;
+    const struct unix_access *access; // the caller's
+    struct channel *channels;         // of opener NULL: not in use
+    size_t channels_max;
     struct opener_table table;
 };
 
@@ -381,17 +385,16 @@ channel_stop(struct channel *ch)
 }
 
 static void
-channel_init(struct channel *ch, struct opener *o, const struct opener_config *config,
-             const struct channel_spec *spec)
+channel_init(struct channel *ch, struct opener *o, const struct channel_spec *spec)
 {
     *ch = (struct channel){.opener = o,
                            .spec = spec,
                            .env = {.loop = o->loop,
                                    .guest = o->guest,
                                    .spec = spec,
-                                   .has_stdio = config->has_stdio,
-                                   .access = config->access,
-                                   .max_ends = config->max_pending,
+                                   .has_stdio = o->has_stdio,
+                                   .access = o->access,
+                                   .max_ends = o->table.size,
                                    .on_client = on_client,
                                    .ctx = ch},
                            .backend = backend_of(&spec->device),
@@ -409,8 +412,9 @@ struct opener *
 opener_new(const struct opener_config *config, struct error *err)
 {
     struct opener *o = calloc(1, sizeof(*o));
+    size_t max = config->channels_max ? config->channels_max : config->channel_count;
     if (o)
-        o->channels = calloc(config->channel_count + 1, sizeof(*o->channels));
+        o->channels = calloc(max + 1, sizeof(*o->channels));
     if (!o || !opener_table_init(&o->table, config->max_pending) || !o->channels) {
         opener_free(o);
         error_set(err, ENOMEM, "host ends");
@@ -419,12 +423,14 @@ opener_new(const struct opener_config *config, struct error *err)
     o->loop = config->loop;
     o->events = config->events;
     o->ctx = config->ctx;
+    o->specs = config->channels;
+    o->has_stdio = config->has_stdio;
+    o->access = config->access;
+    o->channels_max = max;
     o->channel_addr = config->channel_addr;
     snprintf(o->guest, sizeof(o->guest), "%s", config->guest);
     for (size_t i = 0; i < config->channel_count; i++) {
-        struct channel *ch = &o->channels[o->channel_count++];
-        channel_init(ch, o, config, &config->channels[i]);
-        if (channel_start(ch, err) < 0) {
+        if (channel_spec_is_used(&config->channels[i]) && opener_add(o, (uint16_t)i, err) < 0) {
             opener_free(o);
             return NULL;
         }
@@ -432,14 +438,66 @@ opener_new(const struct opener_config *config, struct error *err)
     return o;
 }
 
+int
+opener_add(struct opener *o, uint16_t index, struct error *err)
+{
+    assert(index < o->channels_max && opener_is_free(o, index));
+    struct channel *ch = &o->channels[index];
+    if (ch->removed)
+        channel_stop(ch);
+    channel_init(ch, o, &o->specs[index]);
+    int rc = channel_start(ch, err);
+    if (rc < 0) {
+        channel_stop(ch);
+        *ch = (struct channel){.opener = NULL};
+    }
+    return rc;
+}
+
+bool
+opener_is_free(const struct opener *o, uint16_t index)
+{
+    const struct channel *ch = &o->channels[index];
+    return !ch->opener || (ch->removed && (!ch->backend->idle || ch->backend->idle(ch->state)));
+}
+
+static bool
+is_in_use(const struct opener *o, size_t index)
+{
+    return index < o->channels_max && o->channels[index].opener && !o->channels[index].removed;
+}
+
+uint32_t
+opener_remove(struct opener *o, uint16_t index)
+{
+    assert(is_in_use(o, index));
+    struct channel *ch = &o->channels[index];
+    struct request *r;
+    uint32_t open = 0;
+    for (int state = 0; state < REQUEST_STATES; state++) {
+        while ((r = opener_table_first(&o->table, &ch->lists[state]))) {
+            open += r->state == REQUEST_OPEN;
+            opener_cancel(o, r->session);
+        }
+    }
+    ch->removed = true;
+    if (opener_is_free(o, index)) {
+        channel_stop(ch);
+        *ch = (struct channel){.opener = NULL};
+    }
+    return open;
+}
+
 void
 opener_free(struct opener *o)
 {
     if (!o)
         return;
-    for (size_t i = 0; i < o->channel_count; i++) {
+    for (size_t i = 0; i < o->channels_max; i++) {
         struct channel *ch = &o->channels[i];
         struct request *r;
+        if (!ch->opener)
+            continue;
         while ((r = opener_table_first(&o->table, &ch->lists[REQUEST_CONNECTING])))
             opener_cancel(o, r->session);
         channel_stop(ch);
@@ -458,7 +516,7 @@ opener_counts(const struct device *dev)
 bool
 opener_open(struct opener *o, uint32_t session, uint16_t channel, const struct proxy_peer *guest)
 {
-    assert(channel < o->channel_count);
+    assert(is_in_use(o, channel));
     if (opener_table_find(&o->table, session))
         return false;
     struct channel *ch = &o->channels[channel];
@@ -518,8 +576,10 @@ opener_closed(struct opener *o, uint32_t session)
 void
 opener_cancel_all(struct opener *o)
 {
-    for (size_t i = 0; i < o->channel_count; i++) {
+    for (size_t i = 0; i < o->channels_max; i++) {
         struct request *r;
+        if (!is_in_use(o, i))
+            continue;
         for (int state = 0; state < REQUEST_STATES; state++)
             while ((r = opener_table_first(&o->table, &o->channels[i].lists[state])))
                 opener_cancel(o, r->session);
@@ -535,6 +595,5 @@ opener_pending(const struct opener *o)
 int
 opener_log_fd(const struct opener *o, uint16_t channel)
 {
-    assert(channel < o->channel_count);
-    return o->channels[channel].log_fd;
+    return is_in_use(o, channel) ? o->channels[channel].log_fd : -1;
 }

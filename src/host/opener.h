@@ -36,8 +36,10 @@ struct opener_config {
     const char *guest;                   // for log lines and identities, copied
     uint32_t channel_addr;               // what guests connect to, host order: for proxy=v2
     const struct channel_spec *channels; // the caller's, outlive the opener
-    size_t channel_count;
-    const struct unix_access *access; // of the Unix sockets that we make; NULL: as made
+    size_t channel_count;                // those not in use are passed over
+    size_t channels_max; // that there ever may be, with opener_add; 0: channel_count
+    const struct unix_access
+        *access;          // of the Unix sockets that we make; NULL: as made; outlives it
     bool has_stdio;       // descriptors 0 and 1 are the user's: stdio may be a device
     uint32_t max_pending; // requests under way, and ends to be closed, at once; beyond: refused
     struct opener_events events;
@@ -50,14 +52,24 @@ struct opener *opener_new(const struct opener_config *config, struct error *err)
 // seconds, then killed); requests under way are forgotten.
 void opener_free(struct opener *o);
 
+// Opens what is opened at start for one channel more, already at `index` of config.channels; not in
+// use, see opener_is_free(). 0, or -errno with err likewise.
+int opener_add(struct opener *o, uint16_t index, struct error *err);
+// Closes that, and forgets the channel's requests without an answer. Gives how many connections of
+// a counted device it had: opener_closed() of those is false from then on. What it has started, and
+// what does not end at once, keeps its spec in use for a while.
+uint32_t opener_remove(struct opener *o, uint16_t index);
+// Neither in use nor still ending.
+bool opener_is_free(const struct opener *o, uint16_t index);
+
 // Whether the opener must be told (opener_closed) when a connection to such a device is over.
 bool opener_counts(const struct device *dev);
 
 // A host end for `channel` (an index, asserted). False, without an answer, when the session is
 // under way already, or open and counted.
 // guest: who asks, for proxy=v2; NULL: not known.
-bool opener_open(struct opener *o, uint32_t session, uint16_t channel,
-                 const struct proxy_peer *guest);
+bool
+opener_open(struct opener *o, uint32_t session, uint16_t channel, const struct proxy_peer *guest);
 // Forgets a request. One that was answered meanwhile is closed as by opener_closed; harmless
 // otherwise.
 void opener_cancel(struct opener *o, uint32_t session);

@@ -45,7 +45,8 @@ opener_table_init(struct opener_table *t, uint32_t size)
     uint32_t buckets = BUCKETS_MIN;
     while (buckets < size && buckets < BUCKETS_MAX)
         buckets *= 2;
-    *t = (struct opener_table){.bucket_mask = buckets - 1, .free = size > 0 ? 0 : OPENER_NONE};
+    *t = (struct opener_table){
+        .bucket_mask = buckets - 1, .size = size, .free = size > 0 ? 0 : OPENER_NONE};
     t->requests = calloc((size_t)size + 1, sizeof(*t->requests));
     t->buckets = calloc(buckets, sizeof(*t->buckets));
     if (!t->requests || !t->buckets)

@@ -38,6 +38,7 @@ struct opener_table {
     struct request *requests;
     uint32_t *buckets; // by session, a power of two
     uint32_t bucket_mask;
+    uint32_t size;
     uint32_t free;    // first free request
     uint32_t pending; // not yet open
 };

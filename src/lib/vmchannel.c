@@ -72,6 +72,19 @@ end_refused(void *ctx, uint32_t session, int why)
 }
 
 static int
+pass_log(struct vmc *v, uint16_t index, struct error *err)
+{
+    int log_fd = opener_log_fd(v->opener, index);
+    if (log_fd < 0)
+        return 0;
+    int fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set(err, errno, "channel %u: logfile", v->channels[index].port);
+    hub_set_log(v->hub, index, fd);
+    return 0;
+}
+
+static int
 start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
 {
     // Each inward channel waits for its next client, always.
@@ -81,6 +94,7 @@ start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
                                .channel_addr = config->channel_addr,
                                .channels = v->channels,
                                .channel_count = config->channel_count,
+                               .channels_max = HUB_CHANNELS_MAX,
                                .max_pending = config->max_conns + inward,
                                .events = {.on_opened = end_opened, .on_refused = end_refused},
                                .ctx = v};
@@ -88,14 +102,27 @@ start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
     if (!v->opener)
         return -EINVAL;
     for (size_t i = 0; i < config->channel_count; i++) {
-        int log_fd = opener_log_fd(v->opener, (uint16_t)i);
-        int fd = log_fd < 0 ? -1 : fcntl(log_fd, F_DUPFD_CLOEXEC, 0);
-        if (fd >= 0)
-            hub_set_log(v->hub, (uint16_t)i, fd);
-        else if (log_fd >= 0)
-            return error_set(err, errno, "channel %u: logfile", config->channels[i].port);
+        int rc = pass_log(v, (uint16_t)i, err);
+        if (rc < 0)
+            return rc;
     }
     return 0;
+}
+
+static int
+put_channel(struct vmc *v, uint16_t index, struct error *err)
+{
+    const struct channel_spec *spec = &v->channels[index];
+    struct hub_channel ch = {.port = spec->port,
+                             .inward = spec->inward,
+                             .max = spec->device.max,
+                             .conn_rate = spec->device.conn_rate,
+                             .idle_s = spec->device.idle_s,
+                             .accept_early = spec->device.server && !spec->device.wait,
+                             .device = &spec->device,
+                             .text = spec->text};
+    int rc = hub_put_channel(v->hub, index, &ch);
+    return rc < 0 ? error_set(err, -rc, "channel %u", spec->port) : 0;
 }
 
 static int
@@ -117,6 +144,7 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
              .ring_bytes = RING_BYTES},
         .opener = {
             .open = hub_wants_end, .cancel = hub_wants_no_end, .closed = hub_closed_end, .ctx = v}};
+    hc.counters = config->counters;
     if (config->opener)
         hc.opener = *config->opener;
     if (getrandom(&hc.stack.secret, sizeof(hc.stack.secret), 0) != sizeof(hc.stack.secret))
@@ -125,19 +153,9 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
     if (!v->hub)
         return error_set(err, ENOMEM, "%u connections", (unsigned)config->max_conns);
     for (size_t i = 0; i < config->channel_count; i++) {
-        const struct channel_spec *spec = &v->channels[i];
-        struct hub_channel ch = {.port = spec->port,
-                                 .inward = spec->inward,
-                                 .max = spec->device.max,
-                                 .conn_rate = spec->device.conn_rate,
-                                 .idle_s = spec->device.idle_s,
-                                 .accept_early = spec->device.server && !spec->device.wait,
-                                 .device = &spec->device,
-                                 .text = spec->text};
-        int rc = hub_add_channel(v->hub, &ch);
+        int rc = channel_spec_is_used(&v->channels[i]) ? put_channel(v, (uint16_t)i, err) : 0;
         if (rc < 0)
-            return error_set(err, -rc, "channel %u", spec->port);
-        assert((size_t)rc == i); // the opener is asked by index of config->channels
+            return rc;
     }
     return 0;
 }
@@ -164,7 +182,13 @@ vmc_new(const struct vmc_config *config, struct error *err)
     v->timer_io.fd = -1;
     v->timer_us = UINT64_MAX;
     v->loop = loop_new();
-    v->channels = calloc(config->channel_count + 1, sizeof(*v->channels));
+    v->channels = calloc(HUB_CHANNELS_MAX, sizeof(*v->channels)); // untouched zero pages at first
+    if (config->channel_count > HUB_CHANNELS_MAX) {
+        error_set(err, 0, "%zu channels; at most %d are accepted", config->channel_count,
+                  HUB_CHANNELS_MAX);
+        vmc_free(v);
+        return NULL;
+    }
     if (!v->loop || !v->channels) {
         error_set(err, errno, "event loop");
         vmc_free(v);
@@ -194,6 +218,39 @@ vmc_free(struct vmc *v)
     loop_free(v->loop);
     free(v->channels);
     free(v);
+}
+
+int
+vmc_add_channel(struct vmc *v, uint16_t index, const struct channel_spec *spec, struct error *err)
+{
+    assert(index < HUB_CHANNELS_MAX && channel_spec_is_used(spec));
+    v->channels[index] = *spec;
+    int rc = put_channel(v, index, err);
+    if (rc < 0 || !v->opener)
+        return rc;
+    rc = opener_add(v->opener, index, err);
+    if (rc < 0) {
+        hub_remove_channel(v->hub, index);
+        return rc;
+    }
+    rc = pass_log(v, index, err);
+    if (rc < 0)
+        vmc_remove_channel(v, index);
+    return rc;
+}
+
+void
+vmc_remove_channel(struct vmc *v, uint16_t index)
+{
+    hub_remove_channel(v->hub, index);
+    if (v->opener)
+        opener_remove(v->opener, index);
+}
+
+void
+vmc_capture(struct vmc *v, int fd, uint32_t snaplen)
+{
+    hub_capture(v->hub, fd, snaplen);
 }
 
 int

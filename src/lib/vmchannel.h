@@ -21,13 +21,15 @@ struct vmc_config {
     uint32_t channel_addr; // host order: what the guest connects to (10.0.2.4)
     uint32_t guest_addr;   // what DHCP leases (10.0.2.15)
     uint32_t netmask;
-    uint16_t mtu;                        // largest IP packet without GSO, 576..65520
-    uint32_t max_conns;                  // at once
-    const struct channel_spec *channels; // copied; ports are distinct
+    uint16_t mtu;       // largest IP packet without GSO, 576..65520
+    uint32_t max_conns; // at once
+    const struct channel_spec
+        *channels; // copied; ports are distinct; of port 0 and not inward: not in use
     size_t channel_count;
     // Where host ends come from, asked with indices of `channels`; copied. NULL: they are opened in
     // this process.
     const struct hub_opener *opener;
+    struct hub_counters *counters; // where it counts: the caller's, outlives it; may be NULL
 };
 
 // NULL with err filled: out of memory or descriptors, a server=on path that cannot be listened on.
@@ -36,6 +38,16 @@ struct vmc *vmc_new(const struct vmc_config *config, struct error *err);
 uint64_t
 vmc_memory_bound(uint32_t max_conns, const struct channel_spec *channels, size_t channel_count);
 void vmc_free(struct vmc *v); // closes every connection and the link; no callbacks
+
+// A channel more, while it runs; spec is copied. index: of those the opener is asked for, below
+// HUB_CHANNELS_MAX and not in use. 0, or -errno with err filled.
+int
+vmc_add_channel(struct vmc *v, uint16_t index, const struct channel_spec *spec, struct error *err);
+// From now on its port is refused, and its connections are reset.
+void vmc_remove_channel(struct vmc *v, uint16_t index);
+
+// Copies of the frames go to fd from now on: see channel/capture.h. Takes ownership.
+void vmc_capture(struct vmc *v, int fd, uint32_t snaplen);
 
 // Frames: the guest's link on an open descriptor (link/link.h says what each kind must be). Takes
 // ownership, also on failure. A link attached before is dropped with its connections. 0 or -errno.

@@ -81,6 +81,12 @@ def session_directory():
         yield Path(d)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def control_sockets(session_directory):
+    """Named guests of the tests have their control sockets here, not where the machine's are."""
+    os.environ["VMCHANNEL_RUNTIME_DIR"] = str(session_directory / "control")
+
+
 @pytest.fixture(scope="session")
 def helpers(session_directory):
     """The compiled C helpers: name -> path."""

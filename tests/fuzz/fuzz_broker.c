@@ -36,7 +36,8 @@ static bool fresh_asked;
 
 int
 worker_process_start(struct worker_process *w, struct loop *loop, const struct guest_config *guest,
-                     struct starter *starter, int null_fd, const struct courier_events *events,
+                     struct hub_counters *counters, struct starter *starter, int null_fd,
+                     const struct courier_events *events,
                      void (*on_exit)(void *ctx, const char *cause), void *ctx, struct error *err)
 {
     int sv[2];

@@ -56,6 +56,7 @@ CALLS = [
         "link/netns_iface.c",    # part of it
         "link/netns_socket.c",   # part of it
         "base/unix_listener.c",  # listening sockets, likewise
+        "control/client.c",      # in the process of a command
     ]),
 ]
 

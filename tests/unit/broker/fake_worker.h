@@ -36,9 +36,11 @@ static char logged[8192];
 static struct guest_config guest;
 static char dir[64];
 static const char *device; // instead of unix:DIR/s, when set
+static char control[80];   // DIR/c, with a control socket when `controlled`
+static bool controlled;
 
 _Noreturn void
-worker_main(const struct guest_config *config, int sock, int null_fd)
+worker_main(const struct guest_config *config, struct hub_counters *counters, int sock, int null_fd)
 {
     for (int fd = 3; fd < 64; fd++) // the broker's end of our socket, above all
         if (fd != sock && fd != stop_pipe[1])
@@ -113,6 +115,8 @@ run_on(const struct link_spec *link, void (*worker_part)(int, int), const char *
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     snprintf(dir, sizeof(dir), "/tmp/test-broker-XXXXXX");
     assert_non_null(mkdtemp(dir));
+    snprintf(control, sizeof(control), "%s/c", dir);
+    config.control_path = controlled ? control : NULL;
     assert_int_equal(pipe2(stop_pipe, O_CLOEXEC), 0);
     guest_config_init(&guest);
     guest.sandbox_off = true; // parts die by signals, which pid 1 would not feel

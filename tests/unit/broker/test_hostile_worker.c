@@ -70,7 +70,7 @@ is_valid(const struct message *m, size_t len, size_t nfds)
     const struct message_limits limits = {.from_worker = true, .channels = 2};
     struct message out;
     return message_parse(&out, m, len, nfds, &limits) && m->type != MESSAGE_READY &&
-           m->type != MESSAGE_LINK_DOWN && m->type != MESSAGE_CLOSED;
+           m->type != MESSAGE_LINK_DOWN && m->type != MESSAGE_CLOSED && m->type != MESSAGE_SYNCED;
 }
 
 static void
@@ -104,7 +104,7 @@ asks_for_everything(int sock, int number)
     uint32_t seed = (uint32_t)number * 2654435761U, bad = 0;
     say(sock, (struct message){.type = MESSAGE_READY});
     for (uint32_t i = 0; i < ROUNDS; i++) {
-        struct message m = {.type = next_random(&seed) % 14, .session = odd_value(&seed)};
+        struct message m = {.type = next_random(&seed) % 20, .session = odd_value(&seed)};
         if (i % 3 == 0)
             m = (struct message){.type = MESSAGE_OPEN, .session = i, .channel = i % 2};
         else if (i % 3 == 1)

@@ -19,11 +19,12 @@ accepted(const struct message *m, size_t nfds, const struct message_limits *limi
 }
 
 static const struct message worker_says[] = {
-    {.type = MESSAGE_READY},
+    {.type = MESSAGE_READY, .session = 3},
     {.type = MESSAGE_OPEN, .session = 1, .channel = 2, .guest_addr = 0x0a00020f, .guest_port = 9},
     {.type = MESSAGE_CANCEL, .session = UINT32_MAX},
     {.type = MESSAGE_LINK_DOWN, .link = 1},
     {.type = MESSAGE_CLOSED, .session = 7},
+    {.type = MESSAGE_SYNCED, .session = 8},
 };
 static const struct message broker_says[] = {
     {.type = MESSAGE_OPENED, .session = 1, .fds = 1},
@@ -35,6 +36,10 @@ static const struct message broker_says[] = {
     {.type = MESSAGE_LOG, .channel = 2},
     {.type = MESSAGE_OPENED, .session = 2},
     {.type = MESSAGE_OPENED, .session = 3, .fds = 2},
+    {.type = MESSAGE_CHANNEL, .channel = 2},
+    {.type = MESSAGE_REMOVE, .channel = 2},
+    {.type = MESSAGE_SYNC, .session = 1},
+    {.type = MESSAGE_CAPTURE, .snaplen = 96},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -44,7 +49,8 @@ fds_of(const struct message *m)
 {
     if (m->type == MESSAGE_OPENED)
         return m->fds;
-    return m->type == MESSAGE_LINK || m->type == MESSAGE_LISTENER || m->type == MESSAGE_LOG;
+    return m->type == MESSAGE_LINK || m->type == MESSAGE_LISTENER || m->type == MESSAGE_LOG ||
+           m->type == MESSAGE_CHANNEL || m->type == MESSAGE_CAPTURE;
 }
 
 TEST(valid_messages_are_taken_in_their_direction_alone)
@@ -85,7 +91,7 @@ TEST(every_unknown_type_is_refused)
     for (uint32_t type = 0; type < 70000; type++) {
         struct message m = {.type = type};
         bool known = type == MESSAGE_READY || type == MESSAGE_CANCEL || type == MESSAGE_OPEN ||
-                     type == MESSAGE_CLOSED;
+                     type == MESSAGE_CLOSED || type == MESSAGE_SYNCED;
         assert_int_equal(accepted(&m, 0, &by_broker), known);
     }
     assert_false(accepted(&(struct message){.type = UINT32_MAX}, 0, &by_broker));
@@ -157,6 +163,10 @@ TEST(values_are_checked)
         assert_int_equal(
             accepted(&(struct message){.type = MESSAGE_OPENED, .fds = fds}, fds, &by_worker),
             fds <= MESSAGE_FDS_MAX);
+    assert_false(accepted(&(struct message){.type = MESSAGE_CAPTURE}, 1, &by_worker));
+    m = broker_says[1];
+    m.snaplen = 1;
+    assert_false(accepted(&m, 0, &by_worker));
     m = broker_says[1];
     m.fds = 1;
     assert_false(accepted(&m, 1, &by_worker));

@@ -339,3 +339,63 @@ TEST(bulk_each_way_is_byte_exact)
     close(fd);
     rig_fini(&r);
 }
+
+TEST(removed_channel_is_refused_and_its_connections_reset)
+{
+    rig_init(&r);
+    uint16_t kept = rig_channel(&r, (struct hub_channel){.port = 600});
+    uint16_t index = rig_channel(&r, (struct hub_channel){.port = 601});
+    int kept_fd, fd, byte = 'x';
+    uint32_t other = rig_join(&r, 600, &kept_fd);
+    uint32_t open = rig_join(&r, 601, &fd);
+    uint32_t asked = rig_connect(&r, 601); // whose SYN is not answered
+    rig_until_count(&r, &r.open_count, 3);
+    uint32_t session = r.opens[2].session;
+
+    hub_remove_channel(r.hub, index);
+    rig_until(&r, &r.conns[open].closed);
+    rig_until(&r, &r.conns[asked].closed);
+    assert_int_equal(r.conns[open].reason, STACK_RESET);
+    assert_int_equal(r.conns[asked].reason, STACK_REFUSED);
+    assert_int_equal(r.cancel_count, 1);
+    assert_int_equal(r.cancelled[0], session);
+    expect_eof(fd);
+    assert_int_equal(hub_session_count(r.hub), 1);
+    uint32_t late = rig_connect(&r, 601);
+    rig_until(&r, &r.conns[late].closed);
+    assert_int_equal(r.conns[late].reason, STACK_REFUSED);
+    assert_int_equal(r.open_count, 3);
+
+    // The other one does not notice, and the index can be had again.
+    assert_int_equal(write(kept_fd, &byte, 1), 1);
+    rig_until_count(&r, &r.conns[other].len, 1);
+    hub_remove_channel(r.hub, index);
+    assert_int_equal(rig_channel(&r, (struct hub_channel){.port = 602}), index);
+    assert_int_equal(hub_put_channel(r.hub, 7, &(struct hub_channel){.port = 600}), -EEXIST);
+    assert_int_equal(hub_put_channel(r.hub, 7, &(struct hub_channel){.port = 601}), 0);
+    uint32_t again = rig_connect(&r, 601);
+    rig_until_count(&r, &r.open_count, 4);
+    assert_int_equal(r.opens[3].channel, 7);
+    close(rig_open(&r));
+    rig_until(&r, &r.conns[again].established);
+    assert_int_equal(kept, 0);
+    close(fd);
+    close(kept_fd);
+    rig_fini(&r);
+}
+
+TEST(early_connection_of_a_removed_channel_is_reset)
+{
+    rig_init(&r);
+    uint16_t index = rig_channel(&r, (struct hub_channel){.port = 600, .accept_early = true});
+    uint32_t conn = rig_connect(&r, 600);
+    rig_until(&r, &r.conns[conn].established);
+    hub_remove_channel(r.hub, index);
+    rig_until(&r, &r.conns[conn].closed);
+    assert_int_equal(r.conns[conn].reason, STACK_RESET);
+    assert_int_equal(r.cancel_count, 1);
+    int fd = rig_open(&r); // the answer finds nobody
+    expect_eof(fd);
+    close(fd);
+    rig_fini(&r);
+}

@@ -13,7 +13,8 @@ import sys
 import tap
 
 COMMANDS = ["run", "qemu", "serve", "xml", "define", "create", "edit", "dumpxml", "undefine",
-            "install-hook", "hook", "kubevirt-hook"]
+            "install-hook", "hook", "kubevirt-hook", "list", "add", "del", "stats",
+            "metrics", "top", "pcap"]
 
 
 def output(*argv):

@@ -411,3 +411,41 @@ TEST(path_that_cannot_be_listened_on_fails_the_start)
     assert_non_null(strstr(err.text, "No such file or directory"));
     loop_free(loop);
 }
+
+TEST(channel_comes_and_goes)
+{
+    struct bench b;
+    char text[200];
+    struct error err;
+    setup(&b, "", 4);
+    struct channel_spec specs[3] = {b.spec[0]};
+    struct opener_config config = {.loop = b.loop,
+                                   .guest = "vm1",
+                                   .channels = specs,
+                                   .channel_count = 1,
+                                   .channels_max = 3,
+                                   .max_pending = 4,
+                                   .events = {on_opened, on_refused},
+                                   .ctx = &b};
+    struct opener *o = opener_new(&config, &err);
+    for (int round = 0; round < 3; round++) {
+        snprintf(text, sizeof(text), "601:unix:%s,server=on", b.path);
+        assert_int_equal(channel_spec_parse(text, &specs[2], NULL), 0);
+        assert_true(opener_is_free(o, 2));
+        assert_int_equal(opener_add(o, 2, &err), 0);
+        assert_false(opener_is_free(o, 2));
+        size_t before = b.count;
+        assert_true(opener_open(o, 1, 2, NULL)); // waits for a host client
+        assert_int_equal(opener_remove(o, 2), 0);
+        assert_int_equal(b.count, before); // without an answer
+        assert_int_equal(opener_pending(o), 0);
+        assert_int_equal(access(b.path, F_OK), -1);
+    }
+    // What cannot be opened is not there, and says why.
+    assert_int_equal(channel_spec_parse("601:unix:/nonexistent/s,server", &specs[1], NULL), 0);
+    assert_int_equal(opener_add(o, 1, &err), -ENOENT);
+    assert_non_null(strstr(err.text, "channel 601: "));
+    assert_true(opener_is_free(o, 1));
+    opener_free(o);
+    teardown(&b);
+}

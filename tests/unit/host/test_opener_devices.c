@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -261,4 +262,26 @@ TEST(stdio_is_read_and_written_and_left_as_it_was)
     int fds[] = {in[0], in[1], out[0], out[1], was[0], was[1]};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         close(fds[i]);
+}
+
+TEST(removed_command_is_ended_without_waiting)
+{
+    setup("cmd:trap '' TERM; echo up; exec cat", 4);
+    assert_true(opener_open(opener, 1, 0, NULL));
+    assert_int_equal(count, 1);
+    char line[4];
+    struct pollfd p = {.fd = answers[0].fds[0], .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 5000), 1); // it ignores SIGTERM by now
+    assert_int_equal(read(answers[0].fds[0], line, 3), 3);
+    uint64_t start = loop_clock_us();
+    assert_int_equal(opener_remove(opener, 0), 1);
+    assert_in_range(loop_clock_us() - start, 0, 500000);
+    assert_false(opener_closed(opener, 1)); // as remove said
+    assert_false(opener_is_free(opener, 0));
+    for (int i = 0; i < 100 && !opener_is_free(opener, 0); i++)
+        turns(100);
+    assert_true(opener_is_free(opener, 0)); // killed meanwhile
+    struct error err;
+    assert_int_equal(opener_add(opener, 0, &err), 0);
+    teardown();
 }

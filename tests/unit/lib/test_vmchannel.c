@@ -208,3 +208,33 @@ TEST(socket_link_is_no_frame_link)
     assert_int_equal(vmc_attach_fd(e.vmc, LINK_NETNS, dup(0)), -EINVAL);
     embedder_fini(&e);
 }
+
+TEST(channels_come_and_go_in_process)
+{
+    struct embedder e;
+    struct error err;
+    struct channel_spec more;
+    char text[160];
+    embedder_init(&e, "");
+    int l = listen_at(e.path);
+    snprintf(text, sizeof(text), "601:unix:%s", e.path);
+    assert_int_equal(channel_spec_parse(text, &more, NULL), 0);
+    uint32_t conn = guest_end_connect(&e.guest, 601);
+    until(&e, &e.guest.conns[conn].closed, 2000);
+    assert_int_equal(vmc_add_channel(e.vmc, 5, &more, &err), 0);
+    conn = guest_end_connect(&e.guest, 601);
+    until(&e, &e.guest.conns[conn].established, 2000);
+    vmc_remove_channel(e.vmc, 5);
+    until(&e, &e.guest.conns[conn].closed, 2000);
+    assert_int_equal(e.guest.conns[conn].reason, STACK_RESET);
+    // A port that is taken, a device that cannot be had: nothing stays.
+    more.port = 600;
+    assert_int_equal(vmc_add_channel(e.vmc, 5, &more, &err), -EEXIST);
+    assert_int_equal(channel_spec_parse("601:unix:/nonexistent/s,server", &more, NULL), 0);
+    assert_true(vmc_add_channel(e.vmc, 5, &more, &err) < 0);
+    conn = guest_end_connect(&e.guest, 601);
+    until(&e, &e.guest.conns[conn].closed, 2000);
+    assert_int_equal(e.guest.conns[conn].reason, STACK_REFUSED);
+    close(l);
+    embedder_fini(&e);
+}
