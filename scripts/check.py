@@ -155,7 +155,8 @@ LOSSY = E2E / "test_transfer.py::test_64_times_16_mib_through_an_impaired_stream
 
 
 def fuzzers(run, name):
-    return meson_tests("fuzz", ["fuzz"], {"FUZZ_S": str(FUZZ_S), "MESON_TESTTHREADS": "1"})(run, name)
+    settings = {"FUZZ_S": str(FUZZ_S), "MESON_TESTTHREADS": "1"}
+    return meson_tests("fuzz", ["fuzz"], settings)(run, name)
 
 
 def pytests(select):
