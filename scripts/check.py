@@ -4,11 +4,12 @@
 
 usage: check.py OUT [PHASE...]
 
-Builds twice below OUT: with gcc as released, and with clang under ASan and UBSan; warnings are
-errors in both. Then runs the unit tests and the simulation in both, then the end-to-end tests. What
-computes runs beside what mostly waits; the end-to-end tests have the machine to themselves because
-they measure latencies, but for those that boot guests under emulation, which come last and in two
-halves, as one guest keeps one processor busy. Given phases, runs only those.
+Builds below OUT: with gcc as released, with clang under ASan and UBSan (warnings are errors in
+both), and the fuzzers. Runs the unit tests and the simulation in the first two, the fuzzers, fault
+injection and a short soak, then the end-to-end tests. What computes runs beside what mostly waits;
+the end-to-end tests have the machine to themselves because they measure latencies, but for those
+that boot guests under emulation, which come last and in two halves, as one guest keeps one
+processor busy. Given phases, runs only those.
 """
 
 import json
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's own: pytest and scapy are its packages
 PROGRESS_S = 15              # how often a phase that takes its time says so
 REPORT_LINES = 120           # of a failed phase's log
+FUZZ_S = 15                  # for each fuzzer; `make fuzz` takes longer
 WAITERS = 3 * (os.cpu_count() or 1)  # unit tests at once: they wait, most of their time
 
 SANITIZER_ENV = {
@@ -37,8 +39,9 @@ SETUP = {
     "gcc": ["--buildtype=debugoptimized", "-Dwerror=true"],
     "asan": ["--buildtype=debugoptimized", "-Dwerror=true", "-Db_sanitize=address,undefined",
              "-Db_lundef=false"],
+    "fuzz": ["-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false"],
 }
-COMPILER = {"gcc": "gcc", "asan": "clang"}
+COMPILER = {"gcc": "gcc", "asan": "clang", "fuzz": "clang"}
 
 
 class Run:
@@ -111,27 +114,27 @@ def count_junit(path):
     return count
 
 
-def build(kind):
+def build(kind, target="all"):
     def phase(run, name):
         directory = run.build(kind)
         if not (directory / "build.ninja").exists():
             if not command(run, name, ["meson", "setup", directory, *SETUP[kind]],
                            {"CC": COMPILER[kind]}):
                 return None
-        return Counter() if command(run, name, ["ninja", "-k0", "-C", directory]) else None
+        return Counter() if command(run, name, ["ninja", "-k0", "-C", directory, target]) else None
     return phase
 
 
-def meson_tests(kind, suites):
+def meson_tests(kind, suites, env=None):
     def phase(run, name):
         directory = run.build(kind)
         testlog = directory / f"meson-logs/testlog-{name}.json"
         testlog.unlink(missing_ok=True)
-        env = {"MESON_TESTTHREADS": str(WAITERS)} if "unit" in suites else {}
+        settings = env or ({"MESON_TESTTHREADS": str(WAITERS)} if "unit" in suites else {})
         ok = command(run, name, ["meson", "test", "-C", directory, "--no-rebuild",
                                  "--print-errorlogs", "--logbase", f"testlog-{name}",
                                  *(arg for s in suites for arg in ("--suite", s))],
-                     {**env, **(SANITIZER_ENV if kind == "asan" else {})})
+                     {**settings, **(SANITIZER_ENV if kind != "gcc" else {})})
         count = count_meson(testlog) if testlog.exists() else Counter()
         if not ok or not count:
             count["failed"] = max(1, count["failed"])
@@ -147,6 +150,13 @@ GUESTS = {
                  "test_vsock.py", "test_vhost_user_dpdk.py"],
 }
 E2E = Path("tests/e2e")
+# Minutes of waiting for retransmission timers.
+LOSSY = E2E / "test_transfer.py::test_64_times_16_mib_through_an_impaired_stream"
+
+
+def fuzzers(run, name):
+    settings = {"FUZZ_S": str(FUZZ_S), "MESON_TESTTHREADS": "1"}
+    return meson_tests("fuzz", ["fuzz"], settings)(run, name)
 
 
 def pytests(select):
@@ -173,7 +183,8 @@ def faults(run, name):
 
 
 def without_guests():
-    return [E2E, *(f"--ignore={E2E / name}" for names in GUESTS.values() for name in names)]
+    ignored = (f"--ignore={E2E / name}" for names in GUESTS.values() for name in names)
+    return [E2E, f"--deselect={LOSSY}", *ignored]
 
 
 def with_guests(half):
@@ -202,14 +213,17 @@ PHASES = [
     Phase("sim-asan", "simulation under ASan and UBSan", "build-asan", COMPUTES,
           meson_tests("asan", ["sim"])),
     Phase("sim-gcc", "simulation", "build-gcc", COMPUTES, meson_tests("gcc", ["sim"])),
+    Phase("build-fuzz", "build of the fuzzers", "", COMPUTES, build("fuzz", "fuzz")),
+    Phase("fuzz", f"fuzzers, {FUZZ_S} s each", "build-fuzz", COMPUTES, fuzzers),
+    Phase("lossy", "end to end: a link that spoils frames", "build-gcc", WAITS, pytests([LOSSY])),
+    Phase("faults", "each call of ours fails", "build-gcc", WAITS, faults),
+    Phase("soak", "everything goes wrong for a while", "build-gcc", WAITS,
+          pytests(["tests/soak"])),
     Phase("e2e", "end to end: real kernels", "build-gcc", ALONE, pytests(without_guests())),
     Phase("guests-1", "end to end: real guests", "build-gcc", COMPUTES,
           pytests(with_guests("guests-1"))),
     Phase("guests-2", "end to end: real guests", "build-gcc", WAITS,
           pytests(with_guests("guests-2"))),
-    Phase("faults", "each call of ours fails", "build-gcc", WAITS, faults),
-    Phase("soak", "everything goes wrong for a while", "build-gcc", WAITS,
-          pytests(["tests/soak"])),
 ]
 
 
