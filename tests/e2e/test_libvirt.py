@@ -405,7 +405,7 @@ def test_domain_with_a_user_of_its_own(host, virsh, services, system):
     virsh("start", "own", "--paused")
     users = host.expect("ps", "-e", "-o", "user:20=,args=").splitlines()
     ours = [l.split()[0] for l in users if "serve --xml" in l or "guest=own" in l]
-    assert ours == ["nobody"] * 3, "broker, worker, QEMU"
+    assert ours == ["nobody"] * 4, "broker, its starter, worker, QEMU"
     virsh("destroy", "own")
     virsh("undefine", "own")
 
