@@ -226,13 +226,31 @@ while [ ! -e /tmp/stop ]; do
     [ $(wc -c </tmp/part) = {size} ] && mv /tmp/part /tmp/piece.$i && echo whole
 done >>/tmp/pieces
 SCRIPT
+cat >/tmp/holders <<'SCRIPT'
+for i in $(seq 50); do
+    [ -e /tmp/enough ] && exit
+    for j in 1 2 3 4; do
+        guestprobe script {address} 603 sleep:{held_ms} recv >/tmp/held.$i.$j &
+    done
+    sleep 0.02
+done
+SCRIPT
 """
+HELD_MS = 8000
+HELD = "".join(f"{i:07x}-" for i in range(4096))  # 32 KiB
+HELD_TOLD = (f'{{"error": "", "steps": [{{"step": "sleep:{HELD_MS}", "end": ""}}, '
+             f'{{"step": "recv", "got": "{HELD}", "end": "eof"}}]}}\n')
 PIECE = b"".join(i.to_bytes(4, "big") * 64 for i in range(1024))  # 256 KiB
 PIECE_HASH = hashlib.sha256(PIECE).hexdigest()
 
 
 def send_piece(connection, number):
     connection.sendall(PIECE)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def send_held(connection, number):
+    connection.sendall(HELD.encode())
     connection.shutdown(socket.SHUT_WR)
 
 
@@ -251,11 +269,13 @@ def busy_domain(host, virsh, services, system):
     """One whose guest checks its memory all the time, and what it receives."""
     services("/some/path")
     services("/some/pieces", send_piece)
-    virsh.define(virsh.xml("busy", system, {600: "/some/path", 602: "/some/pieces"}))
+    services("/some/held", send_held)
+    virsh.define(virsh.xml("busy", system, {600: "/some/path", 602: "/some/pieces",
+                                            603: "/some/held"}))
     virsh("start", "busy")
     m = virsh.machine("busy")
     m.dhcp()
-    script = HASH_LOOP.format(address=CHANNEL, port=602, size=len(PIECE))
+    script = HASH_LOOP.format(address=CHANNEL, port=602, size=len(PIECE), held_ms=HELD_MS)
     for line in shell_file("/tmp/setup", script):
         assert m.sh(line)[0] == 0
     assert m.sh("sh /tmp/setup; sh /tmp/loop & sh /tmp/traffic &")[0] == 0
@@ -280,6 +300,15 @@ def expect_good_memory(m):
     assert {line.split()[0] for line in sums.splitlines() if line} == {PIECE_HASH}
 
 
+def expect_held_as_sent(m):
+    """Of the connections whose end had arrived."""
+    m.sh("touch /tmp/enough; while pidof guestprobe >/dev/null; do sleep 0.2; done", 60)
+    _, sums = m.sh("sha256sum $(grep -l '\"eof\"' /tmp/held.*)")
+    found = [line.split()[0] for line in sums.splitlines()]
+    assert len(found) > 5
+    assert set(found) == {hashlib.sha256(HELD_TOLD.encode()).hexdigest()}
+
+
 @pytest.mark.timeout(120)
 def test_saved_and_restored_domain(busy_domain, host, virsh):
     virsh("managedsave", "busy")
@@ -293,8 +322,10 @@ def test_saved_and_restored_domain(busy_domain, host, virsh):
 
 @pytest.mark.timeout(120)
 def test_snapshot_of_a_running_domain_can_be_restored(busy_domain, host, virsh):
-    """What the daemon writes into memory while that is saved is in the dirty log."""
+    """What the daemon writes into memory while that is saved is in the dirty log. To show it takes
+    bytes that lie where the daemon put them: received in that time, and not read until later."""
     memory = virsh.guests / "memory.save"
+    assert busy_domain.sh("sh /tmp/holders >/dev/null 2>&1 & sleep 0.5")[0] == 0
     virsh("snapshot-create-as", "busy", "s1", "--live", "--memspec",
           f"file={memory},snapshot=external")
     expect_good_memory(busy_domain)
@@ -303,8 +334,9 @@ def test_snapshot_of_a_running_domain_can_be_restored(busy_domain, host, virsh):
     virsh("snapshot-delete", "busy", "s1", "--metadata")
     virsh("restore", memory)
     busy_domain.connect_agent()
-    busy_domain.sh(" true")  # the serial port may lose its first byte
+    busy_domain.sh(" touch /tmp/enough")  # the serial port may lose its first byte
     expect_good_memory(busy_domain)
+    expect_held_as_sent(busy_domain)
     virsh("destroy", "busy")
     virsh("undefine", "busy")
     expect_nothing_left(host)
