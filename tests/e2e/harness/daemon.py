@@ -4,7 +4,7 @@
 import signal
 import subprocess
 
-from harness.processes import Processes, children_of, wait_until
+from harness.processes import WORKER, Processes, children_of, name_of, wait_until
 
 
 class Daemon:
@@ -39,9 +39,14 @@ class Daemon:
         wait_until(up, what=what)
 
     def worker(self) -> int:
-        children = wait_until(lambda: children_of(self.process.pid), what="a worker process")
-        assert len(children) == 1, f"one worker expected, there are {children}"
-        return children[0]
+        """Once it is there and has its name: what was just forked has the broker's."""
+
+        def workers():
+            return [p for p in children_of(self.process.pid) if name_of(p) == WORKER]
+
+        found = wait_until(workers, what="a worker process")
+        assert len(found) == 1, f"one worker expected, there are {found}"
+        return found[0]
 
     def stop(self, signal_number=signal.SIGTERM) -> int:
         self.process.send_signal(signal_number)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 MARK = "VMCHANNEL_E2E"
 STARTER = "vmc-starter"
+WORKER = "vmc-worker"
 RUN = uuid.uuid4().hex  # two test runs on one machine do not see each other's processes
 
 
