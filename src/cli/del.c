@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // vmchannel del: a channel less for a guest that runs.
 #include "cli/cli.h"
+#include "cli/domain_change.h"
 #include "cli/options.h"
 #include "control/client.h"
 
@@ -19,9 +20,14 @@ del_main(const struct command *self, char **argv)
     settings_parse_words(&s, self, argv, 2, 2, "NAME PORT", words);
     if (!channel_port_parse(words[1], strlen(words[1]), &port))
         die_usage("port '%.64s': not a number in range (accepted: 1 to 65535)", words[1]);
+    struct domain_change change;
+    if (domain_change_del(words[0], port, &change, &err) < 0)
+        die(&err);
     struct control_client *c = control_client_new(words[0], NULL, &err);
     if (!c || control_client_remove(c, port, &err) < 0)
         die(&err);
+    domain_change_keep(&change);
+    domain_change_fini(&change);
     control_client_free(c);
     settings_fini(&s);
     return EXIT_SUCCESS;

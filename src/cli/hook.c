@@ -73,7 +73,7 @@ static void
 end_daemon(const struct domain_info *d)
 {
     struct error err;
-    if (keeper_stop(d->socket, &err) < 0)
+    if (keeper_stop(d->socket, hook_daemon_guest(d), &err) < 0)
         die(&err);
 }
 

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/keeper.h"
-#include "config/guest_config.h"
+#include "control/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,6 +95,12 @@ add_word(struct words *w, const char *text)
     w->text[w->count] = NULL;
 }
 
+const char *
+hook_daemon_guest(const struct domain_info *domain)
+{
+    return control_name_is_valid(domain->name) ? domain->name : domain->uuid;
+}
+
 static void
 command_line(struct words *w, const struct domain_info *domain, const struct run_as *user)
 {
@@ -108,6 +114,8 @@ command_line(struct words *w, const struct domain_info *domain, const struct run
     keeper_xml_path(domain->socket, xml);
     add_word(w, "--xml");
     add_word(w, xml);
+    add_word(w, "--name");
+    add_word(w, hook_daemon_guest(domain));
     if (user) {
         add_word(w, "--user");
         add_word(w, user->name);
@@ -136,6 +144,8 @@ hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
                             .socket = domain->socket,
                             .xml = xml,
                             .xml_len = len,
+                            .guest = hook_daemon_guest(domain),
+                            .uid = user ? user->uid : geteuid(),
                             .argv = words.text,
                             .log_fd = log_fd};
     if (keeper_start(&keeper, &err) < 0) {

@@ -9,3 +9,5 @@
 // read from. user: what the daemon becomes; NULL: nobody else.
 void hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
                        const struct run_as *user);
+// How the daemon calls the guest: the domain's name, or where that will not do, its UUID.
+const char *hook_daemon_guest(const struct domain_info *domain);

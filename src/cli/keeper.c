@@ -163,7 +163,9 @@ keeper_run(const struct keeper *k, int report_fd)
         log_error("%s: %s", k->name, err.text);
         return;
     }
-    if (keeper_files_write(k->socket, ".xml", k->xml, k->xml_len, &err) < 0) {
+    keeper_files_tell_directory(k->socket);
+    if (keeper_files_make_control(k, &err) < 0 ||
+        keeper_files_write(k->socket, ".xml", k->xml, k->xml_len, &err) < 0) {
         log_error("%s: %s", k->name, err.text);
     } else if ((rc = open_events(&s)) < 0) {
         log_error("%s: %s", k->name, strerror(-rc));
@@ -171,5 +173,5 @@ keeper_run(const struct keeper *k, int report_fd)
         keep(&s);
         end_daemon(&s);
     }
-    keeper_files_remove(k->socket);
+    keeper_files_remove(k->socket, k->guest);
 }

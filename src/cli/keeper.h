@@ -10,14 +10,17 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct keeper {
     const char *name;   // of the domain, for messages
     const char *socket; // the daemon's, /DIRECTORY/UUID.sock; the directory is made and removed
     const char *xml;    // of the domain, kept in a file: the daemon reads it at each start
     size_t xml_len;
-    char **argv; // of the daemon; argv[0] is the program
-    int log_fd;  // what both write to; O_APPEND
+    const char *guest; // --name of the daemon: its control socket is DIRECTORY/GUEST/control
+    uid_t uid;         // who the daemon becomes: the directory of that is to be its own
+    char **argv;       // of the daemon; argv[0] is the program
+    int log_fd;        // what both write to; O_APPEND
 };
 
 // Where that file is: what is changed there counts from the daemon's next start.
@@ -29,4 +32,4 @@ int keeper_start(const struct keeper *k, struct error *err);
 // Whether a daemon runs there, or somebody who starts it again.
 bool keeper_is_running(const char *socket);
 // Ends both, and removes what they had in the file system. Nothing there is no error.
-int keeper_stop(const char *socket, struct error *err);
+int keeper_stop(const char *socket, const char *guest, struct error *err);

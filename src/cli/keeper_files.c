@@ -179,12 +179,39 @@ keeper_files_find_daemon(const char *socket)
     return find(socket, daemon_pid);
 }
 
+static struct file_name
+control_file(const char *socket, const char *guest, const char *file)
+{
+    struct file_name name;
+    int len = (int)(strrchr(socket, '/') - socket);
+    snprintf(name.text, sizeof(name.text), "%.*s/%s%s", len, socket, guest, file);
+    return name;
+}
+
+int
+keeper_files_make_control(const struct keeper *k, struct error *err)
+{
+    struct file_name path = control_file(k->socket, k->guest, "");
+    if ((mkdir(path.text, 0700) < 0 && errno != EEXIST) || lchown(path.text, k->uid, (gid_t)-1) < 0)
+        return error_set(err, errno, "%s", path.text);
+    return 0;
+}
+
 void
-keeper_files_remove(const char *socket)
+keeper_files_tell_directory(const char *socket)
+{
+    setenv("VMCHANNEL_RUNTIME_DIR", directory_of(socket).text, 1);
+}
+
+void
+keeper_files_remove(const char *socket, const char *guest)
 {
     unlink(socket);
     unlink(sibling(socket, ".sock.lock").text);
     unlink(sibling(socket, ".xml").text);
+    unlink(control_file(socket, guest, "/control").text);
+    unlink(control_file(socket, guest, "/control.lock").text);
+    rmdir(control_file(socket, guest, "").text);
     unlink(sibling(socket, ".pid").text);
     rmdir(directory_of(socket).text);
 }

@@ -18,6 +18,11 @@ int keeper_files_lock_keeper(const char *socket, struct error *err);
 // That of the daemon goes on when the process executes another program.
 int keeper_files_lock_daemon(const char *socket, struct error *err);
 
+// The directory of its control socket, for a user that cannot make it by itself. 0 or -errno with
+// err.
+int keeper_files_make_control(const struct keeper *k, struct error *err);
+// Has the daemon, which is to be started by this process, look for it there.
+void keeper_files_tell_directory(const char *socket);
 // A file for the daemon: the socket's path with that ending for ".sock". 0 or -errno with err.
 int keeper_files_write(const char *socket, const char *ending, const char *text, size_t len,
                        struct error *err);
@@ -29,4 +34,4 @@ int keeper_files_find_daemon(const char *socket);
 
 // Removes socket, locks, pid file, XML, and the directory if that was all. For who holds the
 // keeper's lock, or knows that nobody does.
-void keeper_files_remove(const char *socket);
+void keeper_files_remove(const char *socket, const char *guest);

@@ -54,7 +54,7 @@ keeper_start(const struct keeper *k, struct error *err)
         rc = -ECHILD;
     close(report[0]);
     if (rc == -ETIMEDOUT)
-        keeper_stop(k->socket, NULL);
+        keeper_stop(k->socket, k->guest, NULL);
     if (rc < 0 && pid > 0)
         waitpid(pid, NULL, 0);
     return rc;
@@ -93,13 +93,13 @@ keeper_is_running(const char *socket)
 }
 
 int
-keeper_stop(const char *socket, struct error *err)
+keeper_stop(const char *socket, const char *guest, struct error *err)
 {
     // In this order, or the one would start the other again.
     if (!end_process(keeper_files_find_keeper(socket)))
         return error_set(err, ETIMEDOUT, "%s: the keeper does not end", socket);
     if (!end_process(keeper_files_find_daemon(socket)))
         return error_set(err, ETIMEDOUT, "%s: the daemon does not end", socket);
-    keeper_files_remove(socket);
+    keeper_files_remove(socket, guest);
     return 0;
 }

@@ -141,17 +141,10 @@ find_nic(const struct domain *d)
     return XML_NONE;
 }
 
-int
-domain_load(struct domain *d, const char *in, size_t len, const char *file, struct error *err)
+static int
+find_places(struct domain *d, const char *in, size_t len, struct error *err)
 {
-    memset(d, 0, sizeof(*d));
-    d->file = file ? file : "domain";
-    int rc = check_form(d->file, in, len, err);
-    if (rc == 0)
-        rc = check_well_formed(d->file, in, len, err);
-    if (rc < 0)
-        return rc;
-    rc = xml_scan(&d->xml, in, len, err);
+    int rc = xml_scan(&d->xml, in, len, err);
     if (rc < 0) {
         error_prefix(err, "%s", d->file);
         return rc;
@@ -167,10 +160,29 @@ domain_load(struct domain *d, const char *in, size_t len, const char *file, stru
     return find_channels(d, err);
 }
 
+int
+domain_load(struct domain *d, const char *in, size_t len, const char *file, struct error *err)
+{
+    memset(d, 0, sizeof(*d));
+    d->file = file ? file : "domain";
+    int rc = check_form(d->file, in, len, err);
+    if (rc == 0)
+        rc = check_well_formed(d->file, in, len, err);
+    if (rc == 0)
+        rc = find_places(d, in, len, err);
+    if (rc == 0)
+        rc = domain_strip_prefix(d, &d->plain, err);
+    if (rc < 0 || d->plain.len == 0)
+        return rc;
+    xml_doc_fini(&d->xml);
+    return find_places(d, d->plain.data, d->plain.len, err);
+}
+
 void
 domain_fini(struct domain *d)
 {
     xml_doc_fini(&d->xml);
+    buffer_fini(&d->plain);
 }
 
 // As libvirt: 32 hexadecimal digits, dashes between them are left out.

@@ -12,7 +12,8 @@
 
 struct domain {
     const char *file;
-    struct xml_doc xml;
+    struct buffer plain; // the text without our prefix, when elements in our metadata had it
+    struct xml_doc xml;  // of the caller's text, or of that
     uint32_t root, devices, metadata; // XML_NONE where missing
     uint32_t channels;                // our element in metadata
     uint32_t nic;                     // the interface that we made
@@ -27,6 +28,10 @@ int domain_error(const struct domain *d, uint32_t node, struct error *err, const
 // The UUID of the domain in lower case with dashes: 1; 0 when it has none; -EINVAL with err.
 int domain_uuid(const struct domain *d, char out[DOMAIN_XML_UUID_LEN + 1], struct error *err);
 int domain_out_of_memory(const struct domain *d, struct error *err);
+
+// domain_xml_prefix.c. The domain's text with the elements within ours in <metadata> named without
+// our prefix; empty when none has it. The line of each node stays the same.
+int domain_strip_prefix(const struct domain *d, struct buffer *out, struct error *err);
 
 // domain_xml_elements.c.
 struct element { // one of the user's

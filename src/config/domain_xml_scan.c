@@ -386,8 +386,8 @@ xml_is_in_namespace(const struct xml_doc *doc, uint32_t node, const char *uri, c
     const char *local = colon ? colon + 1 : text;
     size_t local_len = e->name_len - (size_t)(local - text);
     char found[XML_VALUE_MAX];
-    return local_len == strlen(name) && memcmp(local, name, local_len) == 0 &&
-           namespace_of(doc, node, text, prefix_len, found) && strcmp(found, uri) == 0;
+    bool is_name = !name || (local_len == strlen(name) && memcmp(local, name, local_len) == 0);
+    return is_name && namespace_of(doc, node, text, prefix_len, found) && strcmp(found, uri) == 0;
 }
 
 bool

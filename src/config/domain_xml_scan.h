@@ -53,7 +53,7 @@ bool xml_attr_is(const struct xml_doc *doc, const struct xml_attr *attr, const c
 // references resolved. "" and false when it is not there.
 bool xml_value(const struct xml_doc *doc, uint32_t node, const char *name, char out[XML_VALUE_MAX]);
 bool xml_text(const struct xml_doc *doc, uint32_t node, char out[XML_VALUE_MAX]);
-// Whether the element's name is NAME in the namespace, by whatever prefix.
+// Whether the element's name is NAME (NULL: any) in the namespace, by whatever prefix.
 bool
 xml_is_in_namespace(const struct xml_doc *doc, uint32_t node, const char *uri, const char *name);
 // The prefix that the element has for a namespace, by itself or an ancestor, into out; false: none.

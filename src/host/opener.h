@@ -38,8 +38,8 @@ struct opener_config {
     const struct channel_spec *channels; // the caller's, outlive the opener
     size_t channel_count;                // those not in use are passed over
     size_t channels_max; // that there ever may be, with opener_add; 0: channel_count
-    const struct unix_access
-        *access;          // of the Unix sockets that we make; NULL: as made; outlives it
+    // Of the Unix sockets that we make; NULL: as made; outlives the opener.
+    const struct unix_access *access;
     bool has_stdio;       // descriptors 0 and 1 are the user's: stdio may be a device
     uint32_t max_pending; // requests under way, and ends to be closed, at once; beyond: refused
     struct opener_events events;

@@ -226,13 +226,31 @@ while [ ! -e /tmp/stop ]; do
     [ $(wc -c </tmp/part) = {size} ] && mv /tmp/part /tmp/piece.$i && echo whole
 done >>/tmp/pieces
 SCRIPT
+cat >/tmp/holders <<'SCRIPT'
+for i in $(seq 50); do
+    [ -e /tmp/enough ] && exit
+    for j in 1 2 3 4; do
+        guestprobe script {address} 603 sleep:{held_ms} recv >/tmp/held.$i.$j &
+    done
+    sleep 0.02
+done
+SCRIPT
 """
+HELD_MS = 8000
+HELD = "".join(f"{i:07x}-" for i in range(4096))  # 32 KiB
+HELD_TOLD = (f'{{"error": "", "steps": [{{"step": "sleep:{HELD_MS}", "end": ""}}, '
+             f'{{"step": "recv", "got": "{HELD}", "end": "eof"}}]}}\n')
 PIECE = b"".join(i.to_bytes(4, "big") * 64 for i in range(1024))  # 256 KiB
 PIECE_HASH = hashlib.sha256(PIECE).hexdigest()
 
 
 def send_piece(connection, number):
     connection.sendall(PIECE)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def send_held(connection, number):
+    connection.sendall(HELD.encode())
     connection.shutdown(socket.SHUT_WR)
 
 
@@ -251,11 +269,13 @@ def busy_domain(host, virsh, services, system):
     """One whose guest checks its memory all the time, and what it receives."""
     services("/some/path")
     services("/some/pieces", send_piece)
-    virsh.define(virsh.xml("busy", system, {600: "/some/path", 602: "/some/pieces"}))
+    services("/some/held", send_held)
+    virsh.define(virsh.xml("busy", system, {600: "/some/path", 602: "/some/pieces",
+                                            603: "/some/held"}))
     virsh("start", "busy")
     m = virsh.machine("busy")
     m.dhcp()
-    script = HASH_LOOP.format(address=CHANNEL, port=602, size=len(PIECE))
+    script = HASH_LOOP.format(address=CHANNEL, port=602, size=len(PIECE), held_ms=HELD_MS)
     for line in shell_file("/tmp/setup", script):
         assert m.sh(line)[0] == 0
     assert m.sh("sh /tmp/setup; sh /tmp/loop & sh /tmp/traffic &")[0] == 0
@@ -280,6 +300,15 @@ def expect_good_memory(m):
     assert {line.split()[0] for line in sums.splitlines() if line} == {PIECE_HASH}
 
 
+def expect_held_as_sent(m):
+    """Of the connections whose end had arrived."""
+    m.sh("touch /tmp/enough; while pidof guestprobe >/dev/null; do sleep 0.2; done", 60)
+    _, sums = m.sh("sha256sum $(grep -l '\"eof\"' /tmp/held.*)")
+    found = [line.split()[0] for line in sums.splitlines()]
+    assert len(found) > 5
+    assert set(found) == {hashlib.sha256(HELD_TOLD.encode()).hexdigest()}
+
+
 @pytest.mark.timeout(120)
 def test_saved_and_restored_domain(busy_domain, host, virsh):
     virsh("managedsave", "busy")
@@ -293,8 +322,10 @@ def test_saved_and_restored_domain(busy_domain, host, virsh):
 
 @pytest.mark.timeout(120)
 def test_snapshot_of_a_running_domain_can_be_restored(busy_domain, host, virsh):
-    """What the daemon writes into memory while that is saved is in the dirty log."""
+    """What the daemon writes into memory while that is saved is in the dirty log. To show it takes
+    bytes that lie where the daemon put them: received in that time, and not read until later."""
     memory = virsh.guests / "memory.save"
+    assert busy_domain.sh("sh /tmp/holders >/dev/null 2>&1 & sleep 0.5")[0] == 0
     virsh("snapshot-create-as", "busy", "s1", "--live", "--memspec",
           f"file={memory},snapshot=external")
     expect_good_memory(busy_domain)
@@ -303,8 +334,9 @@ def test_snapshot_of_a_running_domain_can_be_restored(busy_domain, host, virsh):
     virsh("snapshot-delete", "busy", "s1", "--metadata")
     virsh("restore", memory)
     busy_domain.connect_agent()
-    busy_domain.sh(" true")  # the serial port may lose its first byte
+    busy_domain.sh(" touch /tmp/enough")  # the serial port may lose its first byte
     expect_good_memory(busy_domain)
+    expect_held_as_sent(busy_domain)
     virsh("destroy", "busy")
     virsh("undefine", "busy")
     expect_nothing_left(host)
@@ -361,6 +393,9 @@ REFUSED_AT_DEFINE = [
     ({600: "/p"}, ("</memory>", "</memory><memoryBacking><access mode='private'/></memoryBacking>"),
      ["private", "shared"]),
     ({600: "/p"}, ("port='600'/>", "port='600'/><source port='601'/>"), ["source"]),
+    ({600: "/p"}, ("<target path='/p'/>", "<target path='/p'/><mac address='52:54:00:00:00:01'/>"
+                   "</interface><interface type='user'><mac address='52:54:00:00:00:01'/>"),
+     ["mac '52:54:00:00:00:01'", "the interface at line", "has it too"]),
 ]
 
 
@@ -402,7 +437,7 @@ def test_domain_with_a_user_of_its_own(host, virsh, services, system):
     virsh("start", "own", "--paused")
     users = host.expect("ps", "-e", "-o", "user:20=,args=").splitlines()
     ours = [l.split()[0] for l in users if "serve --xml" in l or "guest=own" in l]
-    assert ours == ["nobody"] * 3, "broker, worker, QEMU"
+    assert ours == ["nobody"] * 4, "broker, its starter, worker, QEMU"
     virsh("destroy", "own")
     virsh("undefine", "own")
 
@@ -486,3 +521,116 @@ def test_guest_sees_itself_through_the_hosts_libvirtd(host, virsh, system_with_v
     assert code == 1 and "read only access prevents" in output
     virsh("destroy", "monitor")
     expect_nothing_left(host)
+
+
+@pytest.fixture(scope="module")
+def plugged(host, virsh, services, system):
+    """A domain with one channel at its start."""
+    services("/some/path")
+    services("/some/other/path")
+    virsh.define(virsh.xml("plug", system, {600: "/some/path"}))
+    virsh("start", "plug")
+    m = virsh.machine("plug")
+    m.dhcp()
+    yield m
+    virsh("destroy", "plug")
+    expect_nothing_left(host)
+    virsh("undefine", "plug")
+
+
+def starts_again(virsh, m):
+    virsh("destroy", "plug")
+    virsh("start", "plug")
+    m.connect_agent()
+    m.wait_booted()
+    m.dhcp()
+
+
+USERS_ELEMENT = """    <interface type=.vmchannel.>
+      <source port=.([0-9]+)./>
+      <target path=.([^'"]*)./>
+    </interface>
+"""
+
+
+def expect_channels(virsh, channels):
+    """In libvirt's XML of the domain as it runs and as it will start, and in the user's."""
+    for options in ([], ["--inactive"]):
+        text = virsh("dumpxml", *options, "plug")
+        assert set(re.findall(r" path=.(/some/[^'\"]*)", text)) == set(channels.values())
+        text = virsh.vmchannel("dumpxml", *options, "plug").stdout
+        assert "vmchannel:" not in text and "<metadata>" not in text
+        found = re.findall(USERS_ELEMENT, text)
+        assert {int(port): path for port, path in found} == channels, text
+
+
+@pytest.mark.timeout(120)
+def test_channel_added_while_the_domain_runs(plugged, host, virsh):
+    """Kept by the daemon's successor, and by the domain."""
+    assert plugged.probe("connect", CHANNEL, 601)["error"] == "ECONNREFUSED"
+    host.expect(host.vmchannel, "add", "plug", "601:unix:/some/other/path")
+    expect_talk(plugged, 601)
+    both = {600: "/some/path", 601: "/some/other/path"}
+    expect_channels(virsh, both)
+    host.expect("kill", "-9", str(pid_of_daemon(host)))
+    recovers(plugged, 601)
+    starts_again(virsh, plugged)
+    expect_talk(plugged, 600)
+    expect_talk(plugged, 601)
+    expect_channels(virsh, both)
+
+
+ADD_REFUSED = [
+    ("601:unix:/some/third/path", 1, "channel 601: is there already"),
+    ("602:pty", 1, "domain XML has Unix sockets"),
+    ("602:unix:relative", 1, "not absolute"),
+    ("602:unix:/some/third/path,max=1", 1, "has no form in domain XML"),
+    ("602:unix:/some/third/path,server,nowait", 1, "not in the sandbox"),
+    ("602-603:unix:/some/%p", 1, "602-603"),
+    ("602:nothing:/some/third/path", 2, "nothing"),
+    ("0:unix:/some/third/path", 2, "1 to 65535"),
+]
+
+
+@pytest.mark.parametrize("channel, code, words", ADD_REFUSED, ids=lambda v: str(v)[:40])
+def test_what_cannot_be_added_is_not_recorded(plugged, host, virsh, channel, code, words):
+    done = host.run(host.vmchannel, "add", "plug", channel)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("vmchannel: ") and done.stderr.count("\n") == 1
+    assert words in done.stderr
+    expect_channels(virsh, {600: "/some/path", 601: "/some/other/path"})
+
+
+@pytest.mark.timeout(120)
+def test_channel_deleted_while_the_domain_runs(plugged, host, virsh):
+    host.expect(host.vmchannel, "del", "plug", "600")
+    assert plugged.probe("connect", CHANNEL, 600)["error"] == "ECONNREFUSED"
+    done = host.run(host.vmchannel, "del", "plug", "600")
+    assert done.returncode == 1 and "channel 600: there is none" in done.stderr
+    expect_channels(virsh, {601: "/some/other/path"})
+    starts_again(virsh, plugged)
+    assert plugged.probe("connect", CHANNEL, 600)["error"] == "ECONNREFUSED"
+    expect_talk(plugged, 601)
+
+
+@pytest.mark.timeout(120)
+def test_last_channel_goes_and_one_comes_back(plugged, host, virsh):
+    host.expect(host.vmchannel, "del", "plug", "601")
+    assert plugged.probe("connect", CHANNEL, 601)["error"] == "ECONNREFUSED"
+    expect_channels(virsh, {})
+    host.expect(host.vmchannel, "add", "plug", "600:unix:/some/path")
+    expect_talk(plugged, 600)
+    expect_channels(virsh, {600: "/some/path"})
+
+
+def test_hook_removed_and_installed_again(host, virsh, system):
+    hook = host.path("/etc/libvirt/hooks/qemu.d/vmchannel")
+    said = host.expect(host.vmchannel, "install-hook", "--remove")
+    assert said == ("/etc/libvirt/hooks/qemu.d/vmchannel: removed, libvirt's daemon reloaded\n")
+    assert not hook.exists()
+    host.expect(host.vmchannel, "install-hook", "--remove")
+    done = virsh.vmchannel("define", virsh.xml("unhooked", system, {600: "/some/path"}))
+    assert done.returncode == 0 and "install-hook" in done.stderr
+    assert "installed, libvirt's daemon reloaded" in host.expect(host.vmchannel, "install-hook")
+    assert hook.exists()
+    virsh("undefine", "unhooked")

@@ -142,6 +142,7 @@ class Host:
         """To the end; (exit code, output, errors)."""
         env = dict(os.environ, LC_ALL="C", **(SESSION_ENV if user else {}))
         env.update(kwargs.pop("env", {}))
+        env.pop("VMCHANNEL_RUNTIME_DIR", None)  # of the machine: here is another /run
         return self.processes.run(self.argv(argv, user), timeout, env=env, cwd="/", **kwargs)
 
     def expect(self, *argv, **kwargs) -> str:

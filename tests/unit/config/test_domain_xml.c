@@ -332,6 +332,95 @@ TEST(channels_come_and_go)
     free(out);
 }
 
+// As virDomainSetMetadata leaves it: double quotes, and its prefix wherever there was none.
+#define RECORD                                                                                     \
+    "  <metadata>\n    <vmchannel:channels xmlns:vmchannel=\"urn:vmchannel:domain:1.0\" "          \
+    "added=\"metadata memoryBacking\" places=\"0 0\">\n"
+#define RECORD_END                                                                                 \
+    "    </vmchannel:channels>\n    <app:note xmlns:app=\"urn:app\"><app:x/></app:note>\n"         \
+    "  </metadata>\n"
+#define REST                                                                                       \
+    MEMORY "  <memoryBacking>\n    <source type='memfd'/>\n    <access mode='shared'/>\n"          \
+           "  </memoryBacking>\n  <devices>\n    <interface type='vhostuser'>\n"                   \
+           "      <alias name='ua-vmchannel'/>\n    </interface>\n" TAIL
+#define PREFIXED                                                                                   \
+    HEAD UUID RECORD "      <vmchannel:interface type='vmchannel'><!-- <vmchannel:a/> -->\n"       \
+                     "        <vmchannel:source port=\"600\"/>\n"                                  \
+                     "        <vmchannel:target path=\"/a\"><vmchannel:reconnect enabled='yes' "   \
+                     "timeout='2'/></vmchannel:target >\n      </vmchannel:interface>\n"           \
+                     "      <vmchannel:interface type='vmchannel'>\n"                              \
+                     "        <vmchannel:source port='601'/>\n"                                    \
+                     "        <vmchannel:target path='/b'/>\n"                                     \
+                     "      </vmchannel:interface>\n" RECORD_END REST
+
+TEST(elements_with_our_prefix_are_the_users)
+{
+    struct domain_info info = read_info(PREFIXED);
+    assert_int_equal(info.channel_count, 2);
+    assert_string_equal(info.channels[0].text, "600:unix:/a,reconnect=2");
+    assert_string_equal(info.channels[1].text, "601:unix:/b");
+    assert_int_equal(info.channels[1].line, 10);
+    domain_info_fini(&info);
+    char *back = reverse(PREFIXED);
+    assert_string_equal(
+        back, HEAD UUID
+        "  <metadata>\n    <app:note xmlns:app=\"urn:app\"><app:x/></app:note>\n  "
+        "</metadata>\n" MEMORY
+        "  <devices>\n    <interface type='vmchannel'><!-- <vmchannel:a/> -->\n"
+        "      <source port=\"600\"/>\n      <target path=\"/a\"><reconnect enabled='yes' "
+        "timeout='2'/></target >\n    </interface>\n    <interface type='vmchannel'>\n"
+        "      <source port='601'/>\n      <target path='/b'/>\n    </interface>\n" TAIL);
+    free(back);
+}
+
+TEST(a_prefix_is_ours_by_its_namespace)
+{
+    char *other = translate(PLAIN);
+    struct buffer text = {0};
+    const char *at = strstr(other, ELEMENT);
+    buffer_add(&text, other, (size_t)(at - other));
+    buffer_add_text(&text, "<v:interface xmlns:v='urn:vmchannel:domain:1.0' type='vmchannel'>"
+                           "<v:source port='7'/><v:target path='/v'/><v:1/><w:x xmlns:w='urn:w'/>"
+                           "</v:interface><w:interface xmlns:w='urn:w' type='vmchannel'/>");
+    buffer_add_text(&text, at + strlen(ELEMENT));
+    struct domain_info info = read_info(text.data);
+    assert_int_equal(info.channel_count, 1);
+    assert_string_equal(info.channels[0].text, "7:unix:/v");
+    domain_info_fini(&info);
+    buffer_fini(&text);
+    free(other);
+}
+
+TEST(channels_come_and_go_beside_prefixed_ones)
+{
+    struct buffer more = {0}, one = {0}, meta = {0};
+    struct error err = {{0}};
+    assert_int_equal(
+        domain_xml_add_channel(PREFIXED, strlen(PREFIXED), "d", "602:unix:/c", &more, &err), 0);
+    assert_int_equal(domain_xml_metadata(more.data, more.len, "d", &meta, &err), 0);
+    has(meta.data, "<channels added='metadata memoryBacking' places='0 0 0'>\n"
+                   "      <interface type='vmchannel'><!-- <vmchannel:a/> -->\n"
+                   "        <source port=\"600\"/>\n");
+    has(meta.data, "      <interface type='vmchannel'>\n        <source port='602'/>\n"
+                   "        <target path='/c'/>\n      </interface>\n    </channels>");
+    has_not(meta.data, "<vmchannel:interface");
+    has(more.data, "<app:note xmlns:app=\"urn:app\"><app:x/></app:note>");
+
+    assert_int_equal(domain_xml_del_channel(more.data, more.len, "d", 600, &one, &err), 0);
+    struct domain_info info = read_info(one.data);
+    assert_int_equal(info.channel_count, 2);
+    assert_string_equal(info.channels[0].text, "601:unix:/b");
+    assert_string_equal(info.channels[1].text, "602:unix:/c");
+    domain_info_fini(&info);
+    buffer_fini(&one);
+    assert_int_equal(domain_xml_del_channel(PREFIXED, strlen(PREFIXED), "d", 601, &one, &err), 0);
+    has(one.data, "</target >\n      </interface>\n    </vmchannel:channels>\n");
+
+    buffer_fini(&more);
+    buffer_fini(&one);
+    buffer_fini(&meta);
+}
+
 TEST(only_what_xml_can_say_can_be_added)
 {
     static const char *const bad[] = {"600:unix:/b,max=1",  "600:pty",
