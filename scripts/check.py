@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's own: pytest and scapy are its packages
 PROGRESS_S = 15              # how often a phase that takes its time says so
 REPORT_LINES = 120           # of a failed phase's log
-FUZZ_S = 15                  # for each fuzzer; `make fuzz` takes longer
+FUZZ_S = 10                  # for each fuzzer; `make fuzz` takes longer
 WAITERS = 3 * (os.cpu_count() or 1)  # unit tests at once: they wait, most of their time
 
 SANITIZER_ENV = {
