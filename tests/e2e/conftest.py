@@ -4,6 +4,7 @@ default) for each of its phases and a directory of its own, and fails when it le
 namespace, an interface, a socket or a lock file behind."""
 
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -85,6 +86,15 @@ def session_directory():
 def control_sockets(session_directory):
     """Named guests of the tests have their control sockets here, not where the machine's are."""
     os.environ["VMCHANNEL_RUNTIME_DIR"] = str(session_directory / "control")
+
+
+@pytest.fixture
+def program(vmchannel, session_directory):
+    """A copy where anybody may execute it."""
+    copy = session_directory / "vmchannel"
+    if not copy.exists():
+        shutil.copy(vmchannel, copy)
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -184,23 +184,23 @@ def test_coming_and_going_leaks_nothing(make_guest, listen, directory, runtime, 
     assert not (directory / "b.sock").exists() and not (directory / "tty").is_symlink()
 
 
-def test_ordinary_user_has_sockets_in_the_runtime_directory(processes, vmchannel, monkeypatch):
+def test_ordinary_user_has_sockets_in_the_runtime_directory(processes, program, monkeypatch):
     monkeypatch.delenv("VMCHANNEL_RUNTIME_DIR")
     with tempfile.TemporaryDirectory(prefix="vmce2e-") as d:
         os.chown(d, 65534, 65534)
         as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env",
                      f"XDG_RUNTIME_DIR={d}"]
-        daemon = Daemon(processes, vmchannel, ["--name", "vm1", "-vmchannel", "600:null", "--link",
-                                               f"stream,path={d}/l,server=on"], prefix=as_nobody)
+        daemon = Daemon(processes, program, ["--name", "vm1", "-vmchannel", "600:null", "--link",
+                                             f"stream,path={d}/l,server=on"], prefix=as_nobody)
         daemon.wait_for_log("ready")
-        done = processes.run([*as_nobody, vmchannel, "list"])
+        done = processes.run([*as_nobody, program, "list"])
         assert "600:null" in done.stdout, done
         assert stat.S_IMODE(os.stat(f"{d}/vmchannel/vm1").st_mode) == 0o700
-        done = processes.run([vmchannel, "stats", f"{d}/vmchannel/vm1/control"])  # root may
+        done = processes.run([program, "stats", f"{d}/vmchannel/vm1/control"])  # root may
         assert "channel:  600" in done.stdout, done
         assert daemon.stop() == 0
         assert os.listdir(f"{d}/vmchannel") == []
-        done = processes.run([*as_nobody[:-1], "-u", "XDG_RUNTIME_DIR", vmchannel, "list"])
+        done = processes.run([*as_nobody[:-1], "-u", "XDG_RUNTIME_DIR", program, "list"])
         assert done.returncode == 1 and "XDG_RUNTIME_DIR" in done.stderr
 
 

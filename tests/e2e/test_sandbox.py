@@ -4,7 +4,6 @@ root and without privilege; what becomes of a worker that makes a forbidden syst
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -115,15 +114,6 @@ def test_worker_of_root(make_guest, listen, socket_path, kind):
 def open_directory(directory):
     directory.chmod(0o777)
     return directory
-
-
-@pytest.fixture
-def program(vmchannel, session_directory):
-    """A copy where anybody may execute it."""
-    copy = session_directory / "vmchannel"
-    if not copy.exists():
-        shutil.copy(vmchannel, copy)
-    return copy
 
 
 @pytest.fixture

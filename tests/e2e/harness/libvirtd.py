@@ -54,12 +54,12 @@ for entry in /*; do
         [ "$entry" = /proc ] || mount --rbind "$entry" "$root$entry"
     fi
 done
-mkdir "$root/old"
-pivot_root "$root" "$root/old"
+mkdir "$root/.old-root"
+pivot_root "$root" "$root/.old-root"
 cd /
 mount -t proc proc /proc
-umount -l /old
-rmdir /old
+umount -l /.old-root
+rmdir /.old-root
 for private in /run /etc/libvirt /var/lib/libvirt /var/log /var/cache; do
     mount -t tmpfs -o mode=755 tmpfs $private
 done
