@@ -25,7 +25,7 @@ demo:
 	@$(MAKE) --no-print-directory build >$(BUILD)/build.log 2>&1 || { cat $(BUILD)/build.log; exit 1; }
 	@demo/demo.sh $(BUILD)
 
-# Every test; the last line counts them. Some 10 minutes, as root.
+# Every test; the last line counts them. Under 20 minutes on two cores, as root.
 check:
 	@scripts/deps.sh check
 	@python3 scripts/check.py $(BUILD)/check
