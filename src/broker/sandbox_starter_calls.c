@@ -58,7 +58,6 @@ static const struct rule rules[] = {
     // The link's queue: a device, or a socket of its interface, by a helper in its namespace.
     CALL_IF(NEED_QUEUE, socket),
     CALL_IF(NEED_QUEUE, bind),
-    CALL_IF(NEED_QUEUE, setsockopt),
     CALL_IF(NEED_QUEUE, ioctl),
     CALL_IF(NEED_QUEUE, setns),
     CALL_IF(NEED_QUEUE, clone),

@@ -33,6 +33,7 @@ def rss_kib(pid):
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
 
 
+@pytest.mark.timeout(30 + int(BURSTS * (FLOOD_S + 2)))
 def test_random_frames_leave_the_other_channel_its_latency(make_guest, listen, socket_path,
                                                            directory):
     """100 000 random frames a second; another channel's 99th percentile stays below 10 ms."""
@@ -158,6 +159,7 @@ def ip_checksum(header):
     return ~total & 0xffff
 
 
+@pytest.mark.timeout(30 + FLOOD_SYNS // 50_000)
 def test_syns_of_many_sources(processes, vmchannel, directory, listen, socket_path):
     """Memory stays flat, and a good connection of the same guest, to a service that is not the one
     that was flooded, is served within a second."""
