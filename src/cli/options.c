@@ -80,6 +80,12 @@ set_mtu(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_poll_max_ns(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_poll_max_ns(&s->guest, value, err);
+}
+
+static int
 set_max_connections(struct settings *s, const char *value, struct error *err)
 {
     return guest_config_set_max_conns(&s->guest, value, err);
@@ -337,6 +343,10 @@ static const struct cli_option options[] = {
     {"--mtu", NULL, "BYTES", "largest IP packet, 576 to 65520 (1500)", EVERY_COMMAND, set_mtu},
     {"--max-connections", NULL, "N", "of the guest at once, 1 to 65536 (4096)", EVERY_COMMAND,
      set_max_connections},
+    {"--poll-max-ns", NULL, "N",
+     "while waits are short, look for events for so long before\n"
+     "sleeping, 0 to 1000000 (50000); 0: sleep at once",
+     EVERY_COMMAND, set_poll_max_ns},
     {"--sandbox", NULL, "on|worker|off",
      "whether our processes are locked up (on); worker: the one\n"
      "that reads what the guest sends alone, or off, where the\n"

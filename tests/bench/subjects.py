@@ -153,6 +153,18 @@ class OurNetns(Ours):
         self.serve(f"netns,path={self.namespace.path}")
 
 
+class OurNetnsTcp(OurNetns):
+    """The same bytes as pasta's splice: TCP on both sides."""
+
+    name = "vmchannel netns to TCP"
+    about = "vmchannel serve --link netns, the services' TCP ports as devices"
+    measures = ("send", "receive")
+
+    def channels(self):
+        return [word for i in range(len(KINDS))
+                for word in ("-vmchannel", f"{PORT + i}:tcp:127.0.0.1:{PORT + i}")]
+
+
 class OurVhost(Ours):
     """No kernel in the guest: tests/vhost_guest is front-end, driver and TCP, and the load."""
 
@@ -341,5 +353,5 @@ class ThousandChannels(OneChannel):
             "-vmchannel", f"10001-10997:unix:{self.world.directory}/%p.sock"]
 
 
-SUBJECTS = [OurTap, OurPacket, OurNetns, OurVhost, OurVhostPacked, OurStream, Pasta, Pasta1500,
+SUBJECTS = [OurTap, OurPacket, OurNetns, OurNetnsTcp, OurVhost, OurVhostPacked, OurStream, Pasta, Pasta1500,
             PastaSplice, Passt, Slirp4netns, Socat, RawUnix, RawTcp, OneChannel, ThousandChannels]
