@@ -353,5 +353,6 @@ class ThousandChannels(OneChannel):
             "-vmchannel", f"10001-10997:unix:{self.world.directory}/%p.sock"]
 
 
-SUBJECTS = [OurTap, OurPacket, OurNetns, OurNetnsTcp, OurVhost, OurVhostPacked, OurStream, Pasta, Pasta1500,
-            PastaSplice, Passt, Slirp4netns, Socat, RawUnix, RawTcp, OneChannel, ThousandChannels]
+SUBJECTS = [OurTap, OurPacket, OurNetns, OurNetnsTcp, OurVhost, OurVhostPacked, OurStream, Pasta,
+            Pasta1500, PastaSplice, Passt, Slirp4netns, Socat, RawUnix, RawTcp, OneChannel,
+            ThousandChannels]
