@@ -13,6 +13,7 @@ struct link_caps {
     uint16_t mtu_max;  // largest IP packet the link can carry to the guest without GSO
     bool csum_offload; // takes FRAME_CSUM_PARTIAL
     bool tso;          // takes FRAME_GSO_TCP4
+    bool tso6;         // takes FRAME_GSO_TCP6
 };
 
 struct link_events {
