@@ -74,6 +74,12 @@ set_net(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_net6(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_net6(&s->guest, value, err);
+}
+
+static int
 set_mtu(struct settings *s, const char *value, struct error *err)
 {
     s->has_mtu = true;
@@ -341,6 +347,10 @@ static const struct cli_option options[] = {
      "network of the guest (10.0.2.0/24): channels are at\n"
      "its .4, the guest at its .15",
      EVERY_COMMAND, set_net},
+    {"--net6", NULL, "NETWORK|off",
+     "its IPv6 network (fd10:0:2::/64): channels are at its ::4\n"
+     "too, where the link carries frames",
+     EVERY_COMMAND, set_net6},
     {"--mtu", NULL, "BYTES",
      "largest IP packet, 576 to 65520 (1500; for a virtio NIC of\n"
      "QEMU's by a stream 65520)",

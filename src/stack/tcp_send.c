@@ -35,11 +35,18 @@ tcp_can_send(const struct conn *c)
     return false;
 }
 
+static uint16_t
+our_mss(const struct stack *s, const struct conn *c)
+{
+    return (uint16_t)(s->config.mtu - peer_ip_header_len(&c->peer) - TCP_HEADER_LEN);
+}
+
 void
 tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
 {
-    uint16_t ours = (uint16_t)(s->config.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN);
-    uint16_t mss = advertised ? advertised : TCP_MSS_DEFAULT;
+    uint16_t ours = our_mss(s, c);
+    uint16_t assumed = peer_is_ipv6(&c->peer) ? TCP_MSS_DEFAULT6 : TCP_MSS_DEFAULT;
+    uint16_t mss = advertised ? advertised : assumed;
     if (mss < TCP_MSS_MIN)
         mss = TCP_MSS_MIN;
     c->mss = mss < ours ? mss : ours;
@@ -127,7 +134,7 @@ tcp_send_syn(struct stack *s, struct conn *c)
         .ack = c->state == TCP_SYN_RECEIVED ? c->rcv_nxt : 0,
         .flags = (uint8_t)(TCP_SYN | (c->state == TCP_SYN_RECEIVED ? TCP_ACK : 0)),
         .window = (uint16_t)window, // never scaled in a SYN (RFC 7323 2.2)
-        .mss = (uint16_t)(s->config.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN),
+        .mss = our_mss(s, c),
         .wscale = !answer || c->wscale_ok ? (int8_t)c->rcv_wscale : -1,
         .sack_permitted = !answer || c->sack_ok,
     };
@@ -183,9 +190,9 @@ static uint32_t
 segment_limit(const struct stack *s, const struct conn *c)
 {
     uint32_t mss = effective_mss(c);
-    if (!s->config.tso)
+    if (!(peer_is_ipv6(&c->peer) ? s->config.tso6 : s->config.tso))
         return mss;
-    uint32_t most = TCP_GSO_MAX - (c->mss - mss);
+    uint32_t most = IP_PACKET_MAX - peer_ip_header_len(&c->peer) - TCP_HEADER_LEN - (c->mss - mss);
     return most - most % mss;
 }
 

@@ -575,7 +575,7 @@ op_link(struct world *w, struct cursor *c)
     if (how & 2)
         w->take_most = how >> 2 == 63 ? SIZE_MAX : (size_t)(how >> 2) * 100;
     if ((how & 0xfe) == 0xf0)
-        stack_set_link(w->stack, 1500, true, true);
+        stack_set_link(w->stack, 1500, true, true, true);
     flush(w);
 }
 
