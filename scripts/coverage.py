@@ -30,6 +30,7 @@ not name: there are no such ways.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -259,6 +260,8 @@ def main(argv):
     if len(argv) < 2:
         print(__doc__.split("\n\n")[1], file=sys.stderr)
         return 2
+    # Begun in the background it would be ignored, and so by what the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     out = Path(argv[1]).resolve()
     out.mkdir(parents=True, exist_ok=True)
     log = out / "log"
