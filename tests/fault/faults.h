@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FAULT_CALLS_MAX 64
+#define FAULT_CALLS_MAX 96
 #define FAULT_SHORT     10000 // instead of an errno: as much as one byte
 
 enum fault_role {
