@@ -13,13 +13,14 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define ANSWER_US 20000 // for what waits for ever, when the next client's accept has failed
-#define NTH_MAX   3
+#define NTH_MAX   12
 #define SESSIONS  2
 
 struct bench {
@@ -30,6 +31,7 @@ struct bench {
     bool ends_early;              // what was asked for is cancelled at once
     uint64_t talk_us;             // so long the ends are used, and end
     int errors;
+    const char *terminal; // is our own, and standard input and output
     struct loop *loop;
     struct opener *opener;
     int answers[SESSIONS + 1];
@@ -114,11 +116,25 @@ use(struct bench *b)
             close(clients[i]);
 }
 
+// As a daemon started by hand has it.
+static void
+take_terminal(const char *name)
+{
+    setsid();
+    int fd = open(name, O_RDWR | O_CLOEXEC);
+    ioctl(fd, TIOCSCTTY, 0);
+    dup2(fd, 0);
+    dup2(fd, 1);
+    close(fd);
+}
+
 static enum faults_end
 serve(void *ctx)
 {
     struct bench *b = ctx;
     struct error err = {{0}};
+    if (b->terminal)
+        take_terminal(b->terminal);
     b->loop = loop_new();
     if (!b->loop)
         return FAULTS_FAILED;
@@ -309,17 +325,64 @@ TEST(pair_of_fifos)
     bench_try(&b, 10);
 }
 
+static int
+make_terminal(char *name, size_t size)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    assert_int_equal(ptsname_r(master, name, size), 0);
+    return master;
+}
+
 TEST(terminal)
 {
     struct bench b;
     char device[100], name[64];
-    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
-    assert_int_equal(ptsname_r(master, name, sizeof(name)), 0);
+    int master = make_terminal(name, sizeof(name));
     snprintf(device, sizeof(device), "serial:%s", name);
     bench_init(&b, device);
     bench_try(&b, 10);
     close(master);
+}
+
+TEST(own_terminal)
+{
+    static const char *const devices[] = {"stdio", "stdio,signal=off"};
+    for (size_t i = 0; i < 2; i++) {
+        struct bench b;
+        char name[64];
+        int master = make_terminal(name, sizeof(name));
+        bench_init(&b, devices[i]);
+        b.terminal = name;
+        bench_try(&b, 10);
+        close(master);
+    }
+}
+
+TEST(half_a_pair_of_fifos_is_none)
+{
+    static const char *const halves[] = {"fifo.in", "fifo.out"};
+    for (size_t i = 0; i < 2; i++) {
+        struct bench b;
+        bench_init(&b, "pipe:DIR/fifo");
+        make_fifo(&b, "fifo");
+        make_fifo(&b, halves[i]);
+        bench_try(&b, 10);
+    }
+}
+
+TEST(udp_from_a_port_of_its_own_and_host_by_default)
+{
+    struct bench b;
+    bench_init(&b, "udp::9@:47608");
+    bench_try(&b, 10);
+}
+
+TEST(pty_with_a_name_and_a_log_that_grows)
+{
+    struct bench b;
+    bench_init(&b, "pty,name=console,logfile=DIR/log,logappend");
+    bench_try(&b, 10);
 }
 
 TEST(command)
