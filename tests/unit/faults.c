@@ -53,7 +53,7 @@ be_tried(const struct faults *f)
     int before = f->locked_up ? 0 : count_descriptors();
     fault_follow(page);
     page->armed = 1;
-    int status = f->work(f->ctx);
+    int status = (int)f->work(f->ctx);
     page->armed = 0;
     if (!f->locked_up && count_descriptors() != before)
         status = LEAKED;

@@ -387,3 +387,42 @@ TEST(broker_of_a_link_that_is_given)
     close(sv[0]);
     close(sv[1]);
 }
+
+TEST(broker_that_forks_its_workers_itself)
+{
+    struct setup s;
+    setup_init(&s, false);
+    s.guest.sandbox_off = false; // the workers' alone: no starter
+    listen_at_path(&s);
+    s.meanwhile = lose_worker;
+    s.nth_max = NTH_MAX;
+    add(&s, "600:null", NULL);
+    try_all(&s, 50);
+}
+
+TEST(broker_of_given_listeners)
+{
+    struct setup s;
+    setup_init(&s, false);
+    int fds[] = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    assert_int_equal(listen(fds[0], 4), 0);
+    s.config.link.kind = LINK_NETNS;
+    s.config.listener_fds = fds;
+    add(&s, "600:null", NULL);
+    try_all(&s, 20);
+    close(fds[0]);
+}
+
+TEST(packet_socket_is_opened_anew_by_the_starter)
+{
+    struct setup s;
+    if (geteuid() != 0)
+        skip();
+    setup_init(&s, true);
+    s.config.link.kind = LINK_PACKET;
+    snprintf(s.config.link.ifname, sizeof(s.config.link.ifname), "lo");
+    s.meanwhile = lose_worker;
+    s.nth_max = 2;
+    add(&s, "600:null", NULL);
+    try_all(&s, 20);
+}
