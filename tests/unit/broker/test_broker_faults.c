@@ -198,7 +198,7 @@ try_all(struct setup *s, unsigned at_least)
                        .ctx = s,
                        .errors = FAULTS_FIRST,
                        .nth_max = s->nth_max,
-                       .locked_up = s->config.lock_up};
+                       .locked_up = s->config.lock_up || s->config.listener_fds};
     assert_true(faults_try_all(&f) >= at_least);
     setup_fini(s);
 }
@@ -354,10 +354,15 @@ TEST(queues_are_opened_anew_by_the_starter)
 TEST(broker_of_a_namespace)
 {
     struct setup s;
+    char control[80];
     struct ns ns = ns_open();
     setup_init(&s, true);
     s.config.link.kind = LINK_NETNS;
     snprintf(s.config.link.path, sizeof(s.config.link.path), "%s", ns.path);
+    snprintf(control, sizeof(control), "%s/c", s.dir);
+    s.config.control_path = control;
+    s.meanwhile = be_asked;
+    s.nth_max = 2;
     add(&s, "600-602:null", NULL);
     try_all(&s, 30);
     ns_close(&ns);
@@ -425,4 +430,14 @@ TEST(packet_socket_is_opened_anew_by_the_starter)
     s.nth_max = 2;
     add(&s, "600:null", NULL);
     try_all(&s, 20);
+}
+
+TEST(broker_of_a_hybrid_link)
+{
+    struct setup s;
+    setup_init(&s, true);
+    s.config.link.kind = LINK_HYBRID;
+    snprintf(s.config.link.path, sizeof(s.config.link.path), "%s/h", s.dir);
+    add(&s, "600-601:null", NULL);
+    try_all(&s, 50);
 }

@@ -77,6 +77,8 @@ serve(void *ctx)
     struct link_source *s = link_source_new(b->loop, "vm1", &b->spec, &events, b, &err);
     enum faults_end end = s ? FAULTS_WENT_WELL : faults_failed(&err);
     if (s) {
+        if (b->spec.kind == LINK_PACKET)
+            link_source_broken(s); // and is opened anew
         link_source_next(s);
         int fd = come(b);
         turns(b);
