@@ -17,7 +17,7 @@
 
 #define NO_CALL       UINT32_MAX
 #define TRY_TIMEOUT_S 15
-#define ALL_TIMEOUT_S 60 // instead of TEST_TIMEOUT_S
+#define ALL_TIMEOUT_S 60  // instead of TEST_TIMEOUT_S
 #define LEAKED        100 // exit status: it left a descriptor
 
 static struct fault_page *page;
@@ -76,8 +76,7 @@ try_once(const struct faults *f)
 static void
 try_fault(const struct faults *f, uint32_t role, size_t call, uint32_t nth, int errnum)
 {
-    *page = (struct fault_page){
-        .role = role, .call = (uint32_t)call, .nth = nth, .errnum = errnum};
+    *page = (struct fault_page){.role = role, .call = (uint32_t)call, .nth = nth, .errnum = errnum};
     int status = try_once(f);
     if (status != FAULTS_WENT_WELL && status != FAULTS_FAILED)
         fail_msg("role %u: %s number %u: errno %d: ended by %d", role, fault_call_name(call), nth,

@@ -25,7 +25,7 @@ struct setup {
     char dir[64];
     struct guest_config guest;
     struct broker_config config;
-    unsigned nth_max; // of one call; 0: all
+    unsigned nth_max;                                     // of one call; 0: all
     bool (*meanwhile)(struct setup *s, struct broker *b); // false: it must not come to this
 };
 
@@ -301,11 +301,8 @@ TEST(control_socket_by_the_name_of_a_guest)
     setenv("VMCHANNEL_RUNTIME_DIR", runtime, 1);
     s.config.control_by_name = true;
     add(&s, "600:null", NULL);
-    struct faults f = {.work = serve,
-                       .ctx = &s,
-                       .errors = FAULTS_FIRST,
-                       .nth_max = 0,
-                       .locked_up = true};
+    struct faults f = {
+        .work = serve, .ctx = &s, .errors = FAULTS_FIRST, .nth_max = 0, .locked_up = true};
     assert_true(faults_try_all(&f) >= 30);
     char text[300];
     snprintf(text, sizeof(text), "rm -r %s/run %s/l*", s.dir, s.dir);

@@ -251,7 +251,7 @@ next_of_many(void *ctx, size_t *at, struct control_channel *out)
 {
     if (*at == CHANNELS)
         return false;
-    *out = (struct control_channel){.port = (uint16_t)++*at};
+    *out = (struct control_channel){.port = (uint16_t)++ * at};
     memset(out->device, 'd', sizeof(out->device) - 1);
     return true;
 }

@@ -57,8 +57,8 @@ come(struct bench *b)
     snprintf(own.sun_path, sizeof(own.sun_path), "%s", b->peer);
     if (!b->spec.path[0])
         return -1;
-    int fd = socket(AF_UNIX, (is_stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                    0);
+    int fd =
+        socket(AF_UNIX, (is_stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && !is_stream)
         bind(fd, (struct sockaddr *)&own, sizeof(own));
     if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && !is_stream)

@@ -110,7 +110,8 @@ TEST(each_device_needs_what_it_needs)
         if (guest_config_add_channel(&guest, text, &err) < 0)
             fail_msg("%s", err.text);
         struct broker_config config = {.guest = &guest, .link = {.kind = LINK_TAP, .fd = -1}};
-        assert_int_equal(sandbox_broker_is_possible(&guest), strcmp(devices[i].text, "cmd:cat") != 0);
+        assert_int_equal(sandbox_broker_is_possible(&guest),
+                         strcmp(devices[i].text, "cmd:cat") != 0);
         check(&config, &devices[i]);
         guest_config_fini(&guest);
     }
@@ -146,8 +147,7 @@ TEST(control_socket_and_directory_are_removed)
                                    .control_by_name = true};
     struct error err = {{0}};
     assert_int_equal(link_spec_parse("stream,path=/tmp/vm/l,server=on", &config.link, &err), 0);
-    const unsigned needs =
-        NEED_REMOVE | NEED_REMOVE_DIR | NEED_UNIX | NEED_CONTROL;
+    const unsigned needs = NEED_REMOVE | NEED_REMOVE_DIR | NEED_UNIX | NEED_CONTROL;
     assert_int_equal(sandbox_broker_needs(&config), needs);
     assert_int_equal(lock_up(&config), 2); // there is no /tmp/vm
     char dir[] = "/tmp/test-needs-XXXXXX", control[64];

@@ -24,8 +24,8 @@ start(const struct link_spec *link)
     struct starter s;
     struct error err = {{0}};
     guest_config_init(&guest);
-    counters = mmap(NULL, sizeof(*counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                    0);
+    counters =
+        mmap(NULL, sizeof(*counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (starter_start(&s, &guest, counters, link, null_fd, &err) < 0)
         fail_msg("%s", err.text);

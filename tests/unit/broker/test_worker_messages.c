@@ -65,8 +65,8 @@ start(struct bench *b)
     b->given = b->guest.channels;
     b->guest.channels = calloc(GUEST_CHANNELS_MAX, sizeof(*b->guest.channels));
     memcpy(b->guest.channels, b->given, b->guest.channel_count * sizeof(*b->given));
-    b->counters = mmap(NULL, sizeof(*b->counters), PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    b->counters =
+        mmap(NULL, sizeof(*b->counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     b->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
     b->sock = sv[0];

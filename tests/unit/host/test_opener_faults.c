@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Host ends of each kind of device are opened, used and closed while one call after the other fails,
-// with each error that it can have. Each request is answered once, with an end or a reason, or it
-// waits; no descriptor, process or socket is left.
+// Host ends of each kind of device are opened, used and closed while one call after the other
+// fails, with each error that it can have. Each request is answered once, with an end or a reason,
+// or it waits; no descriptor, process or socket is left.
 #include "test.h"
 
 #include "base/unix_listener.h"
