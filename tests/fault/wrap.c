@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define VARIABLE   "VMCHANNEL_FAULTS"
-#define ERRNOS_MAX 8
+#define ERRNOS_MAX 9
 
 #define CALLS(X)                                                                                   \
     X(malloc, ENOMEM)                                                                              \
@@ -135,6 +135,30 @@ set_up(void)
     }
     __real_close(fd);
     page = p;
+}
+
+void
+fault_follow(struct fault_page *p)
+{
+    page = p;
+}
+
+size_t
+fault_calls(void)
+{
+    return CALL_COUNT;
+}
+
+const char *
+fault_call_name(size_t call)
+{
+    return calls[call].name;
+}
+
+const int *
+fault_call_errnos(size_t call)
+{
+    return calls[call].errnums;
 }
 
 // 0, or what this call is to fail with.
