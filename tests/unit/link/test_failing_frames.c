@@ -7,7 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -686,4 +689,61 @@ TEST(interface_link_does_without_wishes)
         assert_int_equal(link_caps_of(n.p.r->link)->mtu_max, rows[i].mtu);
         interface_close(&n);
     }
+}
+
+// --- an interface that is down -------------------------------------------------------------------
+
+#define CHECK_US 1100000 // a little more than a packet link waits between two looks
+
+// Ends the link in the turn in which it would look at its interface.
+struct disturber {
+    struct loop_io io;
+    struct interface *n;
+};
+
+static void
+disturb(void *ctx, unsigned events)
+{
+    struct disturber *d = ctx;
+    loop_remove(d->n->p.loop, &d->io);
+    link_free(d->n->p.r->link);
+    d->n->p.r->link = NULL;
+}
+
+static int
+set_vmc0_down(void *arg, int *fds, size_t *count, struct error *err)
+{
+    struct ifreq ifr = {.ifr_name = "vmc0"};
+    int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return ioctl(sock, SIOCSIFFLAGS, &ifr) < 0 ? error_set(err, errno, "down") : 0;
+}
+
+TEST(interface_that_is_down_is_looked_at_until_the_link_ends)
+{
+    struct interface n = interface_open(LINK_PACKET);
+    ns_do(&n.ns, set_vmc0_down, NULL, NULL);
+    turns(n.p.loop, 3); // ENETDOWN: the timer runs
+    struct disturber d = {.n = &n};
+    int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    d.io = (struct loop_io){.fd = fd, .on_event = disturb, .ctx = &d};
+    usleep(CHECK_US);
+    assert_int_equal(loop_add(n.p.loop, &d.io, LOOP_READ), 0);
+    turns(n.p.loop, 2);
+    assert_null(n.p.r->link);
+    assert_int_equal(n.p.r->down, 0);
+    close(fd);
+    interface_close(&n);
+}
+
+TEST(interface_that_cannot_be_looked_at_is_gone)
+{
+    struct interface n = interface_open(LINK_PACKET);
+    // ENETDOWN makes it look: the name is told, the flags are not.
+    ns_do(&n.ns, set_vmc0_down, NULL, NULL);
+    fail_some("ioctl", 2, 0, ENODEV);
+    for (int i = 0; i < 10 && !n.p.r->down; i++)
+        loop_turn(n.p.loop, 10);
+    failed(1);
+    assert_int_equal(n.p.r->down, 1);
+    interface_close(&n);
 }
