@@ -348,3 +348,110 @@ TEST(packets_whose_frame_ends_before_them_are_malformed)
     assert_int_equal(b.sent_count, 0);
     bench_fini(&b);
 }
+
+// --- who may be answered, and who is not ---------------------------------------------------------
+
+static void
+arp_of(const struct mac *mac, uint32_t addr, uint16_t op)
+{
+    uint8_t bytes[42];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    ether_emit(&w, &(struct ether_header){mac_broadcast, guest_mac, ETHER_ARP});
+    arp_emit(&w, &(struct arp_packet){
+                     .op = op, .sender_mac = *mac, .sender_ip = addr, .target_ip = OUR_ADDR});
+    bench_frame(&b, bytes, sizeof bytes);
+}
+
+TEST(arp_of_nobody_of_us_and_of_groups_teaches_nothing)
+{
+    bench_init(&b, NULL);
+    arp_of(&guest_mac, 0, ARP_REPLY);
+    arp_of(&guest_mac, OUR_ADDR, ARP_REQUEST);
+    arp_of(&mac_broadcast, GUEST_ADDR, ARP_REQUEST);
+    arp_of(&our_mac, GUEST_ADDR, ARP_REPLY);
+    assert_int_equal(b.sent_count, 0);
+    stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us);
+    assert_int_equal(b.sent[0].bytes[13], 0x06); // still to be asked for
+    bench_fini(&b);
+}
+
+TEST(frames_for_and_from_the_wrong_ones_are_silence)
+{
+    bench_init(&b, NULL);
+    uint8_t l4[8] = {8, 0, 0xf7, 0xff}, bytes[2000];
+    const struct mac other = {{0x52, 0x54, 0, 9, 9, 9}};
+    size_t n = ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, IPV4_ICMP, l4, sizeof l4);
+    bench_frame(&b, bytes, n);
+    assert_int_equal(b.sent_count, 1); // this one is right
+    bench_clear(&b);
+    memcpy(bytes, other.octet, 6);
+    bench_frame(&b, bytes, n);
+    memcpy(bytes, mac_broadcast.octet, 6);
+    bench_frame(&b, bytes, n);
+    memcpy(bytes, our_mac.octet, 6);
+    memcpy(bytes + 6, our_mac.octet, 6);
+    bench_frame(&b, bytes, n);
+    n = ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, 47, l4, sizeof l4);
+    bench_frame(&b, bytes, n);
+    l4[1] = 1; // a code
+    l4[2] = 0xf7;
+    l4[3] = 0xfe;
+    bench_frame(&b, bytes, ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, IPV4_ICMP, l4, sizeof l4));
+    assert_int_equal(b.sent_count, 0);
+    bench_fini(&b);
+}
+
+TEST(dhcp_of_other_kinds_and_for_other_servers)
+{
+    bench_init(&b, NULL);
+    const uint8_t *v;
+    const enum dhcp_type silent[] = {DHCP_OFFER, DHCP_DECLINE, DHCP_ACK, DHCP_NAK};
+    for (int i = 0; i < 4; i++)
+        dhcp(silent[i], 0);
+    assert_int_equal(b.sent_count, 0);
+    dhcp(DHCP_INFORM, 0);
+    assert_int_equal(find_option(53, &v), 1);
+    assert_int_equal(*v, DHCP_ACK);
+    assert_int_equal(find_option(51, &v), -1); // no lease
+    bench_clear(&b);
+    uint8_t l4[308];
+    for (uint8_t server = 4; server < 6; server++) { // ours, and another
+        dhcp_fill(l4, DHCP_REQUEST, GUEST_ADDR);
+        memcpy(l4 + 8 + 249, (const uint8_t[]){54, 4, 10, 0, 2, server, 255}, 7);
+        udp_to(UINT32_MAX, l4);
+        assert_int_equal(b.sent_count, 1);
+    }
+    bench_clear(&b);
+    dhcp_fill(l4, DHCP_DISCOVER, 0);
+    l4[8 + 28] |= 1; // a group asks
+    udp_to(UINT32_MAX, l4);
+    l4[8] = 2; // a reply
+    udp_to(UINT32_MAX, l4);
+    l4[5] = 7; // shorter than its header
+    l4[4] = 0;
+    udp_to(UINT32_MAX, l4);
+    assert_int_equal(b.sent_count, 0);
+    assert_int_equal(stack_stats_of(b.stack)->dropped_malformed, 3);
+    bench_fini(&b);
+}
+
+TEST(link_that_changes_leaves_sums_to_the_guest_or_does_not)
+{
+    bench_init(&b, NULL);
+    stack_set_link(b.stack, 1500, true, false);
+    bench_establish(&b);
+    bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
+    bench_wait(&b, 5000);
+    assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
+    bench_clear(&b);
+    stack_set_link(b.stack, 1500, false, true); // implies it
+    bench_host_sends(&b, "x", 1);
+    bench_flush(&b);
+    assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
+    bench_clear(&b);
+    stack_set_link(b.stack, 1500, false, false);
+    bench_host_sends(&b, "x", 1);
+    bench_flush(&b);
+    assert_int_equal(b.sent[0].csum, FRAME_CSUM_NONE);
+    bench_fini(&b);
+}

@@ -96,6 +96,8 @@ TEST(after_loss_the_window_grows_by_at_least_a_byte_with_each_ack)
     bench_host_sends(&b, zeros, sizeof zeros);
     bench_flush(&b);
     assert_int_equal(b.sent_count, SEGMENTS / 2 + 1);
+    acknowledge((SEGMENTS / 2 + 1) * MSS); // and by a segment with each round trip
+    assert_int_equal(b.sent_count, SEGMENTS / 2 + 2);
     bench_fini(&b);
 }
 
