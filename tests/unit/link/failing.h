@@ -29,12 +29,8 @@ fail_some(const char *name, uint32_t nth, uint32_t more, int errnum)
     while (call < fault_calls() && strcmp(fault_call_name(call), name) != 0)
         call++;
     assert_true(call < fault_calls());
-    *fail_page() = (struct fault_page){.role = FAULT_BROKER,
-                                       .call = call,
-                                       .nth = nth,
-                                       .more = more,
-                                       .errnum = errnum,
-                                       .armed = 1};
+    *fail_page() = (struct fault_page){
+        .role = FAULT_BROKER, .call = call, .nth = nth, .more = more, .errnum = errnum, .armed = 1};
 }
 
 static inline void

@@ -518,6 +518,11 @@ TEST(ns_interface_work_says_what_failed)
     expect_failing(&ns, packet_of_lo, "bind", 1, ENOMEM, packet);
     for (uint32_t nth = 1; nth <= 3; nth++)
         expect_failing(&ns, packet_of_lo, "setsockopt", nth, ENOMEM, packet);
+    // Less room than was wished for is room.
+    fail_some("setsockopt", 4, 0, EPERM);
+    assert_int_equal(netns_run(ns.path, do_work, (void *)packet_of_lo, fds, &count, &err), 0);
+    failed(1);
+    close(fds[0]);
     expect_failing(&ns, listener, "socket", 1, ENOMEM,
                    "10.0.2.4:600: cannot make a socket: Cannot allocate memory");
     expect_failing(&ns, listener, "setsockopt", 1, ENOMEM, listens);
@@ -525,6 +530,12 @@ TEST(ns_interface_work_says_what_failed)
     assert_int_equal(netns_run(ns.path, do_work, (void *)lo_up, fds, &count, &err), 0);
     assert_int_equal(netns_run(ns.path, do_work, (void *)lo_addr, fds, &count, &err), 0);
     expect_failing(&ns, listener, "listen", 1, ENOMEM, listens);
+    struct link_spec spec = {.kind = LINK_NETNS, .fd = -1};
+    const uint16_t port = 601;
+    snprintf(spec.path, sizeof(spec.path), "%s", ns.path);
+    fail_next("socket", ENOMEM);
+    expect_error(link_open_netns(&spec, PEER_ADDR, &port, 1, fds, &err), ENOMEM, up);
+    failed(1);
     expect_error(netns_run(ns.path, do_work, (void *)nowhere_addr, fds, &count, &err), ENODEV,
                  "eth9: cannot add the address 10.0.2.4/32: No such device");
     ns_close(&ns);
@@ -543,7 +554,8 @@ TEST(ns_tap_says_what_failed)
     int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
     struct ifreq ifr = {.ifr_flags = IFF_TUN | IFF_NO_PI};
     if (fd >= 0 && ioctl(fd, TUNSETIFF, &ifr) == 0)
-        expect_given(LINK_TAP, fd, "opened with other flags than IFF_TAP | IFF_NO_PI | IFF_VNET_HDR");
+        expect_given(LINK_TAP, fd,
+                     "opened with other flags than IFF_TAP | IFF_NO_PI | IFF_VNET_HDR");
     close(fd);
     struct link_spec spec = spec_in(&ns, LINK_TAP, "tap0");
     fd = link_open_tap(&spec, &err);
@@ -574,6 +586,10 @@ TEST(names_that_no_interface_has_are_refused)
     netns_disable_ipv6("../../x");
     netns_disable_ipv6(names[1]);
     failed(0);
+    netns_disable_ipv6("no-such-one");
+    struct link_spec spec = {.kind = LINK_PACKET, .fd = -1, .ifname = "no-such-one"};
+    assert_true(link_open_packet(&spec, &err) < 0);
+    assert_int_equal(strncmp(err.text, "no-such-one: ", 13), 0);
 }
 
 TEST(all_of_it_without_privilege)

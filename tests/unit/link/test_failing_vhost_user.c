@@ -43,7 +43,8 @@ expect_down_by(const char *call, uint32_t nth, int errnum, const char *why)
 
 TEST(ring_that_cannot_be_started_ends_the_link)
 {
-    expect_down_by("fstat64", 1, ENOMEM, "a notification by something else than an eventfd: Invalid argument");
+    expect_down_by("fstat64", 1, ENOMEM,
+                   "a notification by something else than an eventfd: Invalid argument");
     expect_down_by("fcntl64", 1, EPERM, "eventfd: Operation not permitted");
     expect_down_by("fcntl64", 2, EPERM, "eventfd: Operation not permitted");
     expect_down_by("epoll_ctl", 1, ENOSPC, "cannot wait for kicks: No space left on device");

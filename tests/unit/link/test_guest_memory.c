@@ -88,8 +88,7 @@ TEST(huge_pages_are_mapped_whole_or_refused)
         skip();
     int rc = guest_memory_map(&m, &region, &fd, 1, &err);
     if (rc < 0)
-        assert_string_equal(err.text,
-                            "memory: cannot map 2097152 bytes: Cannot allocate memory");
+        assert_string_equal(err.text, "memory: cannot map 2097152 bytes: Cannot allocate memory");
     else
         assert_int_equal(m.regions[0].mapping.len, 2 << 20);
     guest_memory_unmap(&m);
@@ -133,6 +132,7 @@ TEST(dirty_pages_are_marked_where_there_is_a_log_for_them)
     guest_memory_dirty(&m, data, 1); // no log yet
     assert_int_equal(guest_memory_map_log(&m, log, 2, 0, &err), 0);
     guest_memory_dirty(&m, &elsewhere, 1);
+    guest_memory_dirty(&m, data - 1, 1);
     guest_memory_dirty(&m, data + region.size, 1);
     guest_memory_dirty_addr(&m, 0, 0);
     guest_memory_dirty_addr(&m, UINT64_MAX, 2);

@@ -461,10 +461,10 @@ expect_strangers_not_heard(int family, const char *const hosts[3])
 
 TEST(strangers_of_each_kind_are_not_heard)
 {
-    expect_strangers_not_heard(AF_INET, (const char *const[]){"127.0.0.1", "127.0.0.1",
-                                                              "127.0.0.1"});
-    expect_strangers_not_heard(AF_INET, (const char *const[]){"127.0.0.1", "127.0.0.1",
-                                                              "127.0.0.2"});
+    expect_strangers_not_heard(AF_INET,
+                               (const char *const[]){"127.0.0.1", "127.0.0.1", "127.0.0.1"});
+    expect_strangers_not_heard(AF_INET,
+                               (const char *const[]){"127.0.0.1", "127.0.0.1", "127.0.0.2"});
     expect_strangers_not_heard(AF_INET6, (const char *const[]){"::1", "::1", "::1"});
     expect_strangers_not_heard(AF_INET6, (const char *const[]){"::", "::1", "::ffff:127.0.0.1"});
 }

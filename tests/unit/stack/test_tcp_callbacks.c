@@ -231,8 +231,8 @@ input_in_pieces(uint32_t seq, const char *text)
     for (size_t at = 0; at < len; at += 3)
         iov[count++] = (struct iovec){bytes + n - len + at, len - at < 3 ? len - at : 3};
     iov[count++] = (struct iovec){(void *)(uintptr_t)padding, sizeof padding};
-    stack_input(b.stack,
-                &(struct frame){.iov = iov, .iovcnt = count, .len = n + sizeof padding}, b.now_us);
+    stack_input(b.stack, &(struct frame){.iov = iov, .iovcnt = count, .len = n + sizeof padding},
+                b.now_us);
     bench_flush(&b);
 }
 

@@ -257,9 +257,9 @@ TEST(answer_for_one_address_releases_its_syns_alone)
 {
     bench_init(&b, NULL);
     arp_from_guest(ARP_REQUEST);
-    stack_connect(b.stack, GUEST_ADDR, 1, 700, b.now_us);        // known: its SYN is out
-    stack_connect(b.stack, GUEST_ADDR + 1, 1, 700, b.now_us);    // nobody answers for it
-    stack_connect(b.stack, OUR_ADDR + 0x100, 1, 700, b.now_us);  // nor for this one
+    stack_connect(b.stack, GUEST_ADDR, 1, 700, b.now_us);       // known: its SYN is out
+    stack_connect(b.stack, GUEST_ADDR + 1, 1, 700, b.now_us);   // nobody answers for it
+    stack_connect(b.stack, OUR_ADDR + 0x100, 1, 700, b.now_us); // nor for this one
     bench_clear(&b);
     arp_from_guest(ARP_REPLY);
     assert_int_equal(b.sent_count, 0);

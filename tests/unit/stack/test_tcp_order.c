@@ -19,10 +19,10 @@ start(void)
 static void
 at(uint32_t offset, uint8_t flags, const char *text)
 {
-    bench_send(&b,
-               (struct tcp_header){
-                   .seq = b.seq + offset, .ack = b.ack, .flags = flags, .window = 65535},
-               text, strlen(text));
+    bench_send(
+        &b,
+        (struct tcp_header){.seq = b.seq + offset, .ack = b.ack, .flags = flags, .window = 65535},
+        text, strlen(text));
 }
 
 static void
@@ -47,7 +47,7 @@ TEST(runs_in_falling_order_join)
     struct tcp_header h = bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL);
     assert_int_equal(h.sack_count, 2);
     assert_int_equal(h.sack[0].left, b.seq + 10); // the latest first
-    at(0, TCP_ACK, "abcdefghijklmnopqrstuvwx"); // more than all that was kept
+    at(0, TCP_ACK, "abcdefghijklmnopqrstuvwx");   // more than all that was kept
     expect_data("abcdefghijklmnopqrstuvwx");
     bench_fini(&b);
 }
@@ -280,8 +280,8 @@ TEST(second_halves_of_a_simultaneous_open_that_do_not_fit)
     stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, OPEN_PORT, b.now_us);
     b.conn = 0;
     // Its MAC comes by ARP.
-    static const uint8_t arp[] = {0, 1, 8, 0, 6, 4, 0, 2, 0x52, 0x54, 0, 1, 2, 3, 10, 0, 2, 15,
-                                  0x52, 0x55, 10, 0, 2, 4, 10, 0, 2, 4};
+    static const uint8_t arp[] = {0,  1, 8, 0,  6,    4,    0,  2, 0x52, 0x54, 0,  1, 2, 3,
+                                  10, 0, 2, 15, 0x52, 0x55, 10, 0, 2,    4,    10, 0, 2, 4};
     struct writer w = writer_of(bytes, sizeof bytes);
     ether_emit(&w, &(struct ether_header){our_mac, guest_mac, ETHER_ARP});
     writer_bytes(&w, arp, sizeof arp);
