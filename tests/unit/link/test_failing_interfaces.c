@@ -276,6 +276,18 @@ TEST(interface_link_that_cannot_be_made_is_refused)
 }
 
 // What is only a wish, or asked for once more: the link is there all the same.
+TEST(mtu_of_an_interface_is_what_a_packet_can_have)
+{
+    struct interface n = interface_open(LINK_PACKET);
+    struct link_spec spec = spec_in(&n.ns, LINK_PACKET, "lo"); // 65536 bytes
+    struct error err;
+    link_free(n.p.r->link);
+    n.p.r->link = link_new_packet(n.p.loop, link_open_packet(&spec, &err), &receiver_events, n.p.r);
+    assert_non_null(n.p.r->link);
+    assert_int_equal(link_caps_of(n.p.r->link)->mtu_max, 65520);
+    interface_close(&n);
+}
+
 TEST(interface_link_does_without_wishes)
 {
     const struct {

@@ -209,6 +209,20 @@ TEST(what_the_host_sends_is_shared_too)
     bench_fini(&b);
 }
 
+// A share is no less than a few segments, however many there are.
+TEST(more_than_share_well_have_the_least)
+{
+    uint32_t least, most;
+    start(40, false);
+    for (int i = 0; i < 20; i++) {
+        send_bulk(40, 20, &least, &most);
+        b.now_us += EPOCH_US;
+    }
+    assert_true(most <= 32 * 1024 + (1 << SCALE));
+    assert_true(least > QUEUE / 40);
+    bench_fini(&b);
+}
+
 // Told is told: what the host takes opens a shared window no further.
 TEST(room_beyond_the_share_is_not_told)
 {
