@@ -404,7 +404,7 @@ TEST(frames_for_and_from_the_wrong_ones_are_silence)
 TEST(dhcp_of_other_kinds_and_for_other_servers)
 {
     bench_init(&b, NULL);
-    const uint8_t *v;
+    const uint8_t *v = NULL;
     const enum dhcp_type silent[] = {DHCP_OFFER, DHCP_DECLINE, DHCP_ACK, DHCP_NAK};
     for (int i = 0; i < 4; i++)
         dhcp(silent[i], 0);
