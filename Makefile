@@ -67,7 +67,8 @@ fuzz:
 	    --print-errorlogs
 	@grep -ho 'fuzz-[a-z_]*: [0-9]* executions.*' $(BUILD)/fuzz/meson-logs/testlog.txt
 
-# Which branches the tests take. E2E= names end-to-end tests to count as well.
+# Which branches the tests take, and why the others are not taken: some 15 minutes, as root. E2E= names
+# end-to-end tests to count instead of the usual ones.
 coverage:
 	@scripts/deps.sh coverage
 	@python3 scripts/coverage.py $(BUILD)/coverage $(E2E)

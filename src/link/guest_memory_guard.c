@@ -85,12 +85,11 @@ guard_add(void *start, size_t len)
 void
 guard_remove(int slot)
 {
-    if (slot >= 0)
-        guards[slot].start = 0;
+    guards[slot].start = 0;
 }
 
 bool
 guard_is_lost(int slot)
 {
-    return slot >= 0 && guards[slot].lost;
+    return guards[slot].lost;
 }

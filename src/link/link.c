@@ -45,15 +45,17 @@ link_init(struct link *link, struct loop *loop, int fd, const struct link_events
 void
 link_break(struct link *link, int errnum, const char *fmt, ...)
 {
-    if (link->broken || link->closed)
+    assert(!link->closed);
+    if (link->broken)
         return;
     link->broken = true;
     va_list args;
     va_start(args, fmt);
-    int len = vsnprintf(link->why, sizeof(link->why), fmt, args);
+    vsnprintf(link->why, sizeof(link->why), fmt, args);
     va_end(args);
-    if (errnum && len >= 0 && (size_t)len < sizeof(link->why))
-        snprintf(link->why + len, sizeof(link->why) - (size_t)len, ": %s", strerror(errnum));
+    size_t len = strlen(link->why);
+    if (errnum)
+        snprintf(link->why + len, sizeof(link->why) - len, ": %s", strerror(errnum));
     loop_remove(link->loop, &link->io);
     loop_timer_set(link->loop, link->down_timer, 0);
 }
@@ -61,8 +63,9 @@ link_break(struct link *link, int errnum, const char *fmt, ...)
 bool
 link_deliver(struct link *link, const struct frame *frames, size_t count)
 {
+    assert(!link->closed && !link->broken);
     if (count == 0)
-        return !link->closed && !link->broken;
+        return true;
     link->stats.frames_in += count;
     for (size_t i = 0; i < count; i++)
         link->stats.bytes_in += frames[i].len;

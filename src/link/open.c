@@ -104,8 +104,7 @@ connect_unix(int type, const char *path, struct error *err)
 {
     struct sockaddr_un sa;
     int len = unix_address(&sa, path, false, false);
-    if (len < 0)
-        return error_set(err, -len, "%s", path);
+    assert(len > 0); // a spec's path has the size of an address's
     int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return error_set(err, errno, "%s: cannot make a socket", path);

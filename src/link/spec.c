@@ -107,7 +107,7 @@ parse_address(const char *key, const char *value, struct link_address *out, stru
 {
     char text[sizeof(*out) + 2];
     int len = snprintf(text, sizeof(text), "%s", value);
-    if (len < 0 || (size_t)len >= sizeof(text))
+    if ((size_t)len >= sizeof(text))
         return error_set(err, 0, "option %s: the host is longer than %zu bytes", key,
                          sizeof(out->host) - 1);
     char *colon = strrchr(text, ':');
@@ -133,7 +133,7 @@ parse_address(const char *key, const char *value, struct link_address *out, stru
                          number);
     }
     len = snprintf(out->host, sizeof(out->host), "%s", host);
-    if (len < 0 || (size_t)len >= sizeof(out->host))
+    if ((size_t)len >= sizeof(out->host))
         return error_set(err, 0, "option %s: the host is longer than %zu bytes", key,
                          sizeof(out->host) - 1);
     snprintf(out->port, sizeof(out->port), "%u", number);
@@ -170,7 +170,7 @@ set_netns(const struct option *opt, struct link_spec *out, struct error *err)
         return rc;
     const char *dir = strchr(text, '/') ? "" : "/run/netns/";
     int len = snprintf(out->netns, sizeof(out->netns), "%s%s", dir, text);
-    if (len < 0 || (size_t)len >= sizeof(out->netns))
+    if ((size_t)len >= sizeof(out->netns))
         return error_set(err, 0, "option netns: '%s' is longer than %zu bytes", text,
                          sizeof(out->netns) - 1 - strlen(dir));
     return 0;
@@ -332,7 +332,7 @@ add(struct text *t, const char *fmt, ...)
     va_start(args, fmt);
     int len = vsnprintf(t->at, t->room, fmt, args);
     va_end(args);
-    size_t used = len < 0 ? 0 : (size_t)len < t->room ? (size_t)len : t->room - 1;
+    size_t used = (size_t)len < t->room ? (size_t)len : t->room - 1;
     t->at += used;
     t->room -= used;
 }

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -69,8 +70,8 @@ stop_ring(struct vhost_user *v, struct vhost_ring *ring)
 static int
 start_ring_if_complete(struct vhost_user *v, struct vhost_ring *ring, struct error *err)
 {
-    if (ring->kick_fd < 0 || !ring->has_addr || ring->queue.size == 0 || v->memory.count == 0 ||
-        ring->queue.desc)
+    assert(!ring->queue.desc);
+    if (ring->kick_fd < 0 || !ring->has_addr || ring->queue.size == 0 || v->memory.count == 0)
         return 0;
     if (!ring->has_base)
         virtqueue_set_base_to_start(&ring->queue);

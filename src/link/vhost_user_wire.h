@@ -87,6 +87,6 @@ struct vhost_inbox {
 int vhost_receive(int sock, struct vhost_inbox *in, struct vhost_message *out, struct error *err);
 void vhost_inbox_close(struct vhost_inbox *in);       // closes the descriptors of a message's start
 void vhost_message_close(struct vhost_message *m);    // closes the descriptors that nobody took
-int vhost_take_fd(struct vhost_message *m, size_t i); // the receiver's from now on; -1: none
+int vhost_take_fd(struct vhost_message *m, size_t i); // the receiver's from now on
 // 0 or -errno with err filled; a socket that is full is an error, as replies are few and short.
 int vhost_reply(int sock, uint32_t request, const void *payload, uint32_t size, struct error *err);

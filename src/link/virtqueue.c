@@ -5,6 +5,7 @@
 // negotiated meanwhile.
 #include "link/virtqueue_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,8 +27,7 @@ static int
 resolve(struct virtqueue *q, const struct virtqueue_addr *addr, struct error *err)
 {
     virtqueue_stop(q);
-    if (q->size == 0)
-        return error_set(err, EINVAL, "ring of no size");
+    assert(q->size > 0);
     struct virtqueue_layout layout =
         q->is_packed ? virtqueue_packed_layout(q) : virtqueue_split_layout(q);
     uint8_t *desc = guest_memory_at_user(q->memory, addr->desc, layout.desc);
@@ -98,8 +98,6 @@ void
 virtqueue_break(struct virtqueue *q, const char *fmt, ...)
 {
     va_list args;
-    if (q->broken[0])
-        return;
     va_start(args, fmt);
     vsnprintf(q->broken, sizeof(q->broken), fmt, args);
     va_end(args);
@@ -206,8 +204,7 @@ virtqueue_untake(struct virtqueue *q, uint16_t entries)
 void
 virtqueue_complete(struct virtqueue *q, struct virtqueue_head head, uint32_t len)
 {
-    if (!q->used)
-        return;
+    assert(q->used); // it was taken from
     if (q->is_packed)
         virtqueue_packed_complete(q, head, len);
     else

@@ -66,7 +66,7 @@ void
 vnet_link_on_event(void *ctx, unsigned loop_events)
 {
     struct vnet_link *l = ctx;
-    if ((loop_events & LOOP_WRITE) && l->refused) {
+    if (loop_events & LOOP_WRITE) { // asked for where a frame was refused
         l->refused = false;
         loop_modify(l->base.loop, &l->base.io, LOOP_READ);
         l->base.events->on_writable(l->base.ctx);

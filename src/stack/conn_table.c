@@ -270,8 +270,7 @@ conn_touch(struct stack *s, struct conn *c)
 struct conn *
 conn_pop(struct stack *s, struct conn_list *list)
 {
-    if (!list->first)
-        return NULL;
+    assert(list->first);
     struct conn *c = &s->conns[list->first - 1];
     bool ready = list == &s->ready;
     list->first = ready ? c->ready_next : c->touched_next;

@@ -11,7 +11,9 @@ icmp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_he
            const struct frame *frame, size_t offset)
 {
     size_t len = (size_t)ip->total_len - ip->header_len;
-    if (len < ICMP_HEADER_LEN || !frame_copy(frame, offset, s->scratch, len)) {
+    struct cursor c = cursor_of(s->scratch, len);
+    struct icmp_header h;
+    if (!frame_copy(frame, offset, s->scratch, len) || !icmp_parse(&c, &h)) {
         s->stats.dropped_malformed++;
         return;
     }
@@ -19,10 +21,7 @@ icmp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_he
         s->stats.dropped_checksum++;
         return;
     }
-    struct cursor c = cursor_of(s->scratch, len);
-    struct icmp_header h;
-    if (!icmp_parse(&c, &h) || h.type != ICMP_ECHO_REQUEST || h.code != 0 ||
-        IPV4_HEADER_LEN + len > s->config.mtu) {
+    if (h.type != ICMP_ECHO_REQUEST || h.code != 0 || IPV4_HEADER_LEN + len > s->config.mtu) {
         s->stats.dropped_not_for_us++;
         return;
     }

@@ -253,7 +253,7 @@ void conn_close(struct stack *s, struct conn *c, enum stack_close_reason reason)
 void conn_reset(struct stack *s, struct conn *c, enum stack_close_reason reason);
 void conn_ready(struct stack *s, struct conn *c);               // onto the ready list
 void conn_touch(struct stack *s, struct conn *c);               // onto the turn's list
-struct conn *conn_pop(struct stack *s, struct conn_list *list); // ready or touched; NULL when empty
+struct conn *conn_pop(struct stack *s, struct conn_list *list); // ready or touched; not empty
 
 // --- what differs between IPv4 and IPv6 ---------------------------------------------------------
 static inline bool

@@ -42,9 +42,7 @@ rtt_sample(struct conn *c, uint64_t sample_us)
     } else {
         uint32_t delta = r > c->srtt_us ? r - c->srtt_us : c->srtt_us - r;
         c->rttvar_us = c->rttvar_us - c->rttvar_us / 4 + delta / 4;
-        c->srtt_us = c->srtt_us - c->srtt_us / 8 + r / 8;
-        if (c->srtt_us == 0)
-            c->srtt_us = 1;
+        c->srtt_us = c->srtt_us - c->srtt_us / 8 + r / 8; // never 0 again: 1 - 1 / 8 is 1
     }
 }
 
@@ -63,12 +61,6 @@ rto_base(const struct conn *c)
 }
 
 // --- scoreboard ----------------------------------------------------------------------------------
-
-static uint32_t
-highest_sacked(const struct conn *c)
-{
-    return c->sacked.count ? c->sacked.at[c->sacked.count - 1].right : c->snd_una;
-}
 
 // True if a block told something new. A block outside of [snd_una, snd_nxt] or inverted is ignored.
 static bool
@@ -217,7 +209,7 @@ move_lost_edge(struct conn *c)
         return;
     uint32_t edge = c->snd_una;
     if (c->sack_ok && c->sacked.count)
-        edge = highest_sacked(c);
+        edge = c->sacked.at[c->sacked.count - 1].right;
     else
         edge = c->snd_una + (uint32_t)seq_min(c->mss, c->snd_nxt - c->snd_una);
     c->lost_edge = seq_min(edge, c->snd_nxt);
@@ -248,7 +240,7 @@ tcp_on_ack(struct stack *s, struct conn *c, const struct segment *seg, bool wind
         (news || (!c->sack_ok && !window_changed)) && c->dup_acks < UINT8_MAX)
         c->dup_acks++;
     if (outstanding && !c->in_recovery && !c->in_rto && c->snd_una != c->snd_nxt &&
-        loss_detected(c) && (c->dup_acks > 0 || c->sacked.count > 0))
+        loss_detected(c))
         enter_recovery(s, c);
     move_lost_edge(c);
 }

@@ -5,8 +5,6 @@
 // it.
 #include "stack/internal.h"
 
-#define DELIVER_IOV 256
-
 uint32_t
 tcp_recv_window(const struct stack *s, const struct conn *c)
 {
@@ -38,7 +36,7 @@ tcp_window_step(const struct stack *s, const struct conn *c)
 bool
 tcp_recv_drained(const struct conn *c)
 {
-    return c->fin_taken && c->recv.used == 0 && c->pending_bytes == 0;
+    return c->fin_taken && c->recv.used == 0; // a FIN is taken behind what was pending
 }
 
 static bool
@@ -162,12 +160,7 @@ receive_in_order(struct stack *s, struct conn *c, const struct segment *seg, siz
         c->ack_now = true;
         return;
     }
-    // The delivery above may have left less room than the caller saw.
-    uint32_t window = tcp_recv_window(s, c);
-    if (len > window) {
-        len = window;
-        c->ack_now = true;
-    }
+    assert(len <= tcp_recv_window(s, c)); // cut by the caller; a delivery takes no room
     place_in_ring(s, c, seg, at, c->recv.used, len);
     advance(s, c, len);
 }
@@ -186,7 +179,8 @@ receive_out_of_order(struct stack *s, struct conn *c, const struct segment *seg,
         s->stats.dropped_no_ring++;
         return;
     }
-    if (seq_lt(seq, c->rcv_nxt) || !ranges_add(&c->ooo, seq, seq + len))
+    assert(seq_gt(seq, c->rcv_nxt)); // the delivery moves it back, if at all: no FIN is before seq
+    if (!ranges_add(&c->ooo, seq, seq + len))
         return;
     place_in_ring(s, c, seg, at, c->recv.used + (seq - c->rcv_nxt), len);
     c->ooo_latest = seq;
@@ -203,7 +197,8 @@ receive_out_of_order(struct stack *s, struct conn *c, const struct segment *seg,
 static void
 note_fin(struct conn *c, uint32_t seq)
 {
-    if (c->fin_seen || seq_lt(seq, c->rcv_nxt))
+    assert(seq_ge(seq, c->rcv_nxt)); // or the segment would not have been acceptable
+    if (c->fin_seen)
         return;
     if (c->ooo.count && seq_lt(seq, c->ooo.at[c->ooo.count - 1].right))
         return;
@@ -257,7 +252,7 @@ tcp_receive(struct stack *s, struct conn *c, const struct segment *seg)
         seq += old;
         len -= old;
     }
-    if (len == 0 || c->abort_after_send || c->fin_taken)
+    if (len == 0 || c->abort_after_send) // behind a FIN there are none
         return;
     share_note(s, c, len);
     if (seq == c->rcv_nxt)
@@ -297,11 +292,11 @@ static void
 offer_pending(struct stack *s, struct conn *c)
 {
     while (c->pending_head) {
-        struct iovec iov[DELIVER_IOV];
+        struct iovec iov[PENDING_MAX];
         int count = 0;
         size_t total = 0;
         uint16_t next = c->pending_head;
-        while (next && count < DELIVER_IOV) {
+        while (next) {
             iov[count] = s->pending[next - 1].iov;
             total += iov[count++].iov_len;
             next = s->pending[next - 1].next;
@@ -347,8 +342,7 @@ tcp_deliver(struct stack *s, struct conn *c)
     offer_pending(s, c);
     if (is_gone(c))
         return;
-    if (c->fin_seen && !c->fin_taken && c->fin_seq == c->rcv_nxt && !c->abort_after_send &&
-        c->state >= TCP_ESTABLISHED)
+    if (c->fin_seen && !c->fin_taken && c->fin_seq == c->rcv_nxt && !c->abort_after_send)
         take_fin(s, c);
     if (c->tell_readable) {
         c->tell_readable = false;

@@ -153,7 +153,7 @@ void
 stack_abort_after_send(struct stack *s, uint32_t conn, uint64_t now_us)
 {
     struct conn *c = conn_at(s, conn);
-    if (c->send.used == 0 || c->state == TCP_DRAINING) {
+    if (c->send.used == 0) {
         stack_abort(s, conn, now_us);
         return;
     }

@@ -3,6 +3,8 @@
 // served, as the guest is always on the same link.
 #include "wire/dhcp.h"
 
+#include <assert.h>
+
 #define MAGIC_COOKIE 0x63825363
 #define OP_REQUEST   1
 #define OP_REPLY     2
@@ -154,6 +156,6 @@ dhcp_emit(struct writer *w, const struct dhcp_reply *r)
     writer_u32(w, MAGIC_COOKIE);
     emit_options(w, r);
     size_t len = writer_len(w) - start;
-    if (len < REPLY_MIN)
-        writer_zero(w, REPLY_MIN - len);
+    assert(len <= REPLY_MIN); // the options are few
+    writer_zero(w, REPLY_MIN - len);
 }

@@ -3,6 +3,8 @@
 // means in a connection's state is the stack's business.
 #include "wire/tcp.h"
 
+#include <assert.h>
+
 enum option_kind {
     OPTION_END = 0,
     OPTION_NOP = 1,
@@ -38,10 +40,13 @@ parse_syn_option(uint8_t kind, struct cursor *body, struct tcp_header *out)
     }
 }
 
+static_assert(TCP_HEADER_LEN_MAX - TCP_HEADER_LEN - 2 < 8 * (TCP_SACK_MAX + 1),
+              "no header holds more blocks");
+
 static bool
 parse_sack(struct cursor *body, struct tcp_header *out)
 {
-    if (body->left == 0 || body->left % 8 != 0 || body->left > 8 * TCP_SACK_MAX)
+    if (body->left == 0 || body->left % 8 != 0)
         return false;
     out->sack_count = 0;
     while (body->left > 0) {

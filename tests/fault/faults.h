@@ -4,9 +4,10 @@
 // tests/fault/plan.py too.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
-#define FAULT_CALLS_MAX 64
+#define FAULT_CALLS_MAX 96
 #define FAULT_SHORT     10000 // instead of an errno: as much as one byte
 
 enum fault_role {
@@ -24,3 +25,10 @@ struct fault_page {
     uint32_t injected;
     uint32_t calls[FAULT_ROLES][FAULT_CALLS_MAX]; // made while armed or counting
 };
+
+// wrap.c, for a test that it is linked into: its calls fail as the page says, and its children's.
+void fault_follow(struct fault_page *page);
+size_t fault_calls(void);
+const char *fault_call_name(size_t call);
+// What it can fail with, ended by 0.
+const int *fault_call_errnos(size_t call);

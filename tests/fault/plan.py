@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 
 HEAD = struct.Struct("=IIIIIiI")  # armed, role, call, nth, more, errnum, injected
-CALLS_MAX = 64
+CALLS_MAX = 96
 ROLES = ("broker", "worker")
 SHORT = 10000
 NO_CALL = 0xffffffff

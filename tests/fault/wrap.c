@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define VARIABLE   "VMCHANNEL_FAULTS"
-#define ERRNOS_MAX 8
+#define ERRNOS_MAX 9 // and a 0
 
 #define CALLS(X)                                                                                   \
     X(malloc, ENOMEM)                                                                              \
@@ -85,7 +85,18 @@
     X(setrlimit64, EPERM, EINVAL)                                                                  \
     X(dup2, EMFILE, EBUSY, EINTR)                                                                  \
     X(dup3, EMFILE, EBUSY, EINTR)                                                                  \
-    X(close_range, EMFILE, ENOMEM)
+    X(close_range, EMFILE, ENOMEM)                                                                 \
+    X(posix_openpt, EMFILE, ENOSPC)                                                                \
+    X(grantpt, EACCES)                                                                             \
+    X(unlockpt, EINVAL)                                                                            \
+    X(tcgetattr, EIO)                                                                              \
+    X(tcsetattr, EIO, EINTR)                                                                       \
+    X(symlink, EEXIST, ENOSPC)                                                                     \
+    X(lchown, EPERM)                                                                               \
+    X(getrlimit64, EINVAL)                                                                         \
+    X(waitid, EINTR)                                                                               \
+    X(seccomp_init, ENOMEM)                                                                        \
+    X(seccomp_load, ENOMEM, EINVAL)
 
 #define ID(name, ...) CALL_##name,
 enum call { CALLS(ID) CALL_COUNT };
@@ -135,6 +146,30 @@ set_up(void)
     }
     __real_close(fd);
     page = p;
+}
+
+void
+fault_follow(struct fault_page *p)
+{
+    page = p;
+}
+
+size_t
+fault_calls(void)
+{
+    return CALL_COUNT;
+}
+
+const char *
+fault_call_name(size_t call)
+{
+    return calls[call].name;
+}
+
+const int *
+fault_call_errnos(size_t call)
+{
+    return calls[call].errnums;
 }
 
 // 0, or what this call is to fail with.
@@ -212,6 +247,15 @@ WRAP(int, setgroups, (size_t n, const gid_t *g), (n, g))
 WRAP(int, setresgid, (gid_t r, gid_t e, gid_t s), (r, e, s))
 WRAP(int, setresuid, (uid_t r, uid_t e, uid_t s), (r, e, s))
 WRAP(int, setrlimit64, (int what, const void *limit), (what, limit))
+WRAP(int, posix_openpt, (int flags), (flags))
+WRAP(int, grantpt, (int fd), (fd))
+WRAP(int, unlockpt, (int fd), (fd))
+WRAP(int, tcgetattr, (int fd, void *tty), (fd, tty))
+WRAP(int, tcsetattr, (int fd, int how, const void *tty), (fd, how, tty))
+WRAP(int, symlink, (const char *target, const char *path), (target, path))
+WRAP(int, lchown, (const char *path, uid_t u, gid_t g), (path, u, g))
+WRAP(int, getrlimit64, (int what, void *limit), (what, limit))
+WRAP(int, waitid, (int type, id_t id, void *si, int options), (type, id, si, options))
 WRAP(int, dup2, (int a, int b), (a, b))
 WRAP(int, dup3, (int a, int b, int f), (a, b, f))
 WRAP(int, close_range, (unsigned a, unsigned b, int f), (a, b, f))
@@ -300,6 +344,25 @@ __wrap_epoll_ctl(int e, int op, int fd, struct epoll_event *ev)
         return __real_epoll_ctl(e, op, fd, ev);
     errno = errnum;
     return -1;
+}
+
+// --- libseccomp, which returns its errors -------------------------------------------------------
+
+void *__real_seccomp_init(uint32_t action);
+void *__wrap_seccomp_init(uint32_t action);
+void *
+__wrap_seccomp_init(uint32_t action)
+{
+    return fault(CALL_seccomp_init) ? NULL : __real_seccomp_init(action);
+}
+
+int __real_seccomp_load(const void *filter);
+int __wrap_seccomp_load(const void *filter);
+int
+__wrap_seccomp_load(const void *filter)
+{
+    int errnum = fault(CALL_seccomp_load);
+    return errnum ? -errnum : __real_seccomp_load(filter);
 }
 
 // --- memory ------------------------------------------------------------------------------------

@@ -21,6 +21,21 @@ TEST(worker_that_does_not_get_ready_fails_the_start)
 }
 
 static void
+aborts(int sock, int number)
+{
+    _exit(WORKER_ABORTED);
+}
+
+TEST(worker_that_aborts_is_told_so)
+{
+    int peer;
+    struct error err = {{0}};
+    assert_int_equal(run(aborts, "", link_pair(&peer), &err), -1000);
+    assert_int_equal(times_logged("guest: worker: ended by an abort"), 1);
+    close(peer);
+}
+
+static void
 asks_and_stops(int sock, int number)
 {
     int fd;

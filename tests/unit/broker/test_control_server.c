@@ -241,3 +241,87 @@ TEST(reply_waits_until_it_is_released)
     turns(2);
     stop();
 }
+
+// --- replies that a client takes its time for ----------------------------------------------------
+
+#define CHANNELS 4000 // whose list no socket takes at once
+
+static bool
+next_of_many(void *ctx, size_t *at, struct control_channel *out)
+{
+    if (*at == CHANNELS)
+        return false;
+    *out = (struct control_channel){.port = (uint16_t)++ * at};
+    memset(out->device, 'd', sizeof(out->device) - 1);
+    return true;
+}
+
+// Whole replies that come until there is nothing more; bytes of all.
+static size_t
+hear_slowly(int fd, int *replies)
+{
+    static char bytes[4096];
+    size_t all = 0;
+    *replies = 0;
+    for (int silent = 0; silent < 10;) {
+        turns(1);
+        ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+        silent = n > 0 ? 0 : silent + 1;
+        for (ssize_t i = 0; i < n; i++)
+            *replies += bytes[i] == '\0';
+        all += n > 0 ? (size_t)n : 0;
+    }
+    return all;
+}
+
+TEST(long_reply_goes_as_it_is_taken_and_the_next_call_waits)
+{
+    char two[2 * sizeof(LIST)];
+    int replies;
+    start();
+    ops.next_channel = next_of_many;
+    int fd = client();
+    memcpy(two, LIST, sizeof(LIST));
+    memcpy(two + sizeof(LIST), LIST, sizeof(LIST));
+    say(fd, two, sizeof(two));
+    turns(4);
+    say(fd, LIST, sizeof(LIST)); // not read before the others' replies are taken
+    assert_true(hear_slowly(fd, &replies) > 3 * CHANNELS * 100);
+    assert_int_equal(replies, 3);
+    close(fd);
+    turns(2);
+    stop();
+}
+
+TEST(client_that_leaves_its_reply_is_dropped)
+{
+    start();
+    ops.next_channel = next_of_many;
+    int fd = client(), other = client();
+    say(fd, LIST, sizeof(LIST));
+    turns(4);
+    close(fd);
+    turns(4);
+    ops.next_channel = fake_ops.next_channel;
+    say(other, LIST, sizeof(LIST));
+    hear(other);
+    close(other);
+    turns(2);
+    stop();
+}
+
+TEST(client_that_says_no_call_behind_a_long_reply_is_dropped_after_it)
+{
+    static const char no_call[] = "[1]";
+    int replies;
+    start();
+    ops.next_channel = next_of_many;
+    int fd = client();
+    say(fd, LIST, sizeof(LIST));
+    say(fd, no_call, sizeof(no_call));
+    assert_true(hear_slowly(fd, &replies) > CHANNELS * 100);
+    assert_int_equal(replies, 1);
+    assert_true(is_dropped(fd));
+    close(fd);
+    stop();
+}

@@ -298,3 +298,98 @@ TEST(paused_source_stays_silent)
     close(l);
     teardown(&b);
 }
+
+// --- connects that are not decided at once -------------------------------------------------------
+
+// Somebody listens, and has a full queue: what else connects is neither taken nor refused.
+static int
+full_listener(struct bench *b, int fillers[2])
+{
+    struct sockaddr_in sa;
+    socklen_t len = sizeof(sa);
+    int l = tcp_port(b);
+    assert_int_equal(listen(l, 0), 0);
+    assert_int_equal(getsockname(l, (struct sockaddr *)&sa, &len), 0);
+    for (int i = 0; i < 2; i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        connect(fillers[i], (struct sockaddr *)&sa, len);
+    }
+    return l;
+}
+
+static void
+take_all(int l, int fillers[2])
+{
+    for (int i = 0; i < 2; i++) {
+        int fd = i == 0 ? accept4(l, NULL, NULL, SOCK_CLOEXEC) : -1;
+        if (fd >= 0)
+            close(fd);
+        close(fillers[i]);
+    }
+}
+
+TEST(connect_that_takes_its_time_is_a_link)
+{
+    struct bench b;
+    int fillers[2];
+    setup(&b);
+    int l = full_listener(&b, fillers);
+    start(&b);
+    turns(&b, 50);
+    assert_int_equal(b.links, 0);
+    take_all(l, fillers);
+    until_links(&b, 1);
+    close(b.last_fd);
+    close(l);
+    teardown(&b);
+}
+
+TEST(connect_that_is_refused_late_is_tried_again)
+{
+    struct bench b;
+    int fillers[2];
+    setup(&b);
+    int l = full_listener(&b, fillers);
+    start(&b);
+    turns(&b, 50);
+    take_all(l, fillers);
+    close(l);
+    for (int i = 0; i < 800 && b.warnings == 0; i++)
+        turns(&b, 5);
+    assert_int_equal(b.warnings, 1);
+    assert_non_null(strstr(b.log, "Connection refused"));
+    assert_int_equal(b.links, 0);
+    teardown(&b);
+}
+
+TEST(connect_that_nobody_answers_is_given_up)
+{
+    struct bench b;
+    int fillers[2];
+    setup(&b);
+    int l = full_listener(&b, fillers);
+    start(&b);
+    link_source_next(b.source); // again: nothing more
+    for (int i = 0; i < 1300 && b.warnings == 0; i++)
+        turns(&b, 5);
+    assert_non_null(strstr(b.log, "timed out"));
+    link_source_pause(b.source); // with the next one under way, or before it
+    take_all(l, fillers);
+    close(l);
+    teardown(&b);
+}
+
+TEST(pause_ends_a_connect)
+{
+    struct bench b;
+    int fillers[2];
+    setup(&b);
+    int l = full_listener(&b, fillers);
+    start(&b);
+    link_source_pause(b.source);
+    take_all(l, fillers);
+    turns(&b, 1200);
+    assert_int_equal(b.links, 0);
+    close(l);
+    teardown(&b);
+}

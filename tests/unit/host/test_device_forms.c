@@ -307,6 +307,10 @@ TEST(descriptions_say_all_that_matters)
         {"file:/f,logfile=/l", "file /f, truncated at start, opened at start, for one guest "
                                "connection at a time, logged to /l"},
         {"cmd:cat -n", "command cat -n, run for each guest connection"},
+        {"unix:/p,server,websocket=on",
+         "unix socket /p, listened on, the guest's connect waits for a client, speaks websocket"},
+        {"unix:/p,conn-rate=7,idle=9", "unix socket /p, connected to for each guest connection, at "
+                                       "most 7 opened per second, reset when idle for 9 s"},
         {"vsock:3:1", "vsock CID 3 port 1, connected to for each guest connection"},
         {"null", "nothing, all is swallowed, for any guest connection"},
     };

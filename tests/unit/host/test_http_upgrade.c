@@ -33,6 +33,7 @@ static const struct request requests[] = {
     {101,
      GET UP KEY V13 "Origin: http://x\r\nSec-WebSocket-Extensions: permessage-deflate\r\n" END},
     {101, "\r\n" GET UP KEY V13 END},
+    {101, GET UP UP KEY V13 "Sec-WebSocket-Protocol: binary\r\nSec-WebSocket-Protocol: x\r\n" END},
     {400, GET UP KEY V13 "Sec-WebSocket-Protocol: base64\r\n" END},
     {400, GET UP KEY V13 "Sec-WebSocket-Protocol: Binary, binary2, xbinary\r\n" END},
     {400, GET UP KEY V13 "Sec-WebSocket-Protocol:\r\n" END},
@@ -221,12 +222,14 @@ TEST(lines_that_matter_have_a_bound)
     feed_many(&h, ',', HTTP_LINE_MAX);
     feed(&h, "Upgrade\r\n");
     assert_int_equal(h.status, 431);
+    assert_true(answer_says(&h, "HTTP/1.1 431 Request Header Fields Too Large\r\n"));
 
     http_upgrade_init(&h);
     feed(&h, "GET /");
     feed_many(&h, 'a', HTTP_LINE_MAX);
     feed(&h, " HTTP/1.1\r\n");
     assert_int_equal(h.status, 414);
+    assert_true(answer_says(&h, "HTTP/1.1 414 URI Too Long\r\n"));
 
     http_upgrade_init(&h);
     feed(&h, GET);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct pair {
@@ -413,4 +414,99 @@ TEST(refuses_sockets_of_another_kind_and_without_a_peer)
     close(fds[1]);
     assert_null(link_new_message(loop, udp_socket(&us), &receiver_events, NULL));
     loop_free(loop);
+}
+
+// Strangers who wrote before the socket knew its peer: of another address with the peer's port, of
+// another port, of IPv6.
+static void
+expect_strangers_not_heard(int family, const char *const hosts[3])
+{
+    struct sockaddr_storage names[3] = {{0}}; // ours, the peer's, a stranger's
+    socklen_t lens[3];
+    int fds[3];
+    static struct test_frame f;
+    frame_fill(&f, 60, 1);
+    for (int i = 0; i < 3; i++) {
+        struct sockaddr_in *sin = (void *)&names[i];
+        struct sockaddr_in6 *sin6 = (void *)&names[i];
+        bool is_v4 = family == AF_INET;
+        lens[i] = is_v4 ? sizeof(*sin) : sizeof(*sin6);
+        names[i].ss_family = (sa_family_t)family;
+        assert_int_equal(
+            inet_pton(family, hosts[i], is_v4 ? (void *)&sin->sin_addr : (void *)&sin6->sin6_addr),
+            1);
+        if (i == 2 && strcmp(hosts[2], hosts[1]) != 0) // the peer's port at another address
+            sin->sin_port = ((struct sockaddr_in *)(void *)&names[1])->sin_port;
+        fds[i] = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (fds[i] < 0 || bind(fds[i], (struct sockaddr *)&names[i], lens[i]) < 0) {
+            for (; i >= 0; i--)
+                close(fds[i]);
+            print_message("no such addresses here\n");
+            return;
+        }
+        getsockname(fds[i], (struct sockaddr *)&names[i], &lens[i]);
+    }
+    assert_int_equal(sendto(fds[2], f.bytes, 60, 0, (struct sockaddr *)&names[0], lens[0]), 60);
+    assert_int_equal(sendto(fds[1], f.bytes, 50, 0, (struct sockaddr *)&names[0], lens[0]), 50);
+    assert_int_equal(connect(fds[0], (struct sockaddr *)&names[1], lens[1]), 0);
+    struct pair p = pair_of(fds[0], fds[1]);
+    loop_turn(p.loop, 100);
+    turns(p.loop, 2);
+    assert_int_equal(p.r->count, 1);
+    assert_int_equal(p.r->lens[0], 50);
+    assert_int_equal(link_stats_of(p.r->link)->dropped_in, 1);
+    close(fds[2]);
+    pair_close(&p);
+}
+
+TEST(strangers_of_each_kind_are_not_heard)
+{
+    expect_strangers_not_heard(AF_INET,
+                               (const char *const[]){"127.0.0.1", "127.0.0.1", "127.0.0.1"});
+    expect_strangers_not_heard(AF_INET,
+                               (const char *const[]){"127.0.0.1", "127.0.0.1", "127.0.0.2"});
+    expect_strangers_not_heard(AF_INET6, (const char *const[]){"::1", "::1", "::1"});
+    expect_strangers_not_heard(AF_INET6, (const char *const[]){"::", "::1", "::ffff:127.0.0.1"});
+}
+
+// The same with names of a path, shorter than the peer's and as long.
+static int
+named(const char *name)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    snprintf(sa.sun_path + 1, sizeof(sa.sun_path) - 1, "vmc-test-%d-%s", getpid(), name);
+    socklen_t len = (socklen_t)(sizeof(sa_family_t) + 1 + strlen(sa.sun_path + 1));
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
+    return fd;
+}
+
+static void
+connect_to_named(int fd, int other)
+{
+    struct sockaddr_un sa;
+    socklen_t len = sizeof(sa);
+    assert_int_equal(getsockname(other, (struct sockaddr *)&sa, &len), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, len), 0);
+}
+
+TEST(strangers_with_names_are_not_heard_and_end_nothing)
+{
+    int ours = named("ours"), peers = named("peer"), as_long = named("evil"), short_ = named("e");
+    int nameless = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const int all[] = {as_long, short_, nameless, peers};
+    for (int i = 0; i < 4; i++) {
+        connect_to_named(all[i], ours);
+        put(all[i], 60 + (size_t)i, 1);
+    }
+    connect_to_named(ours, peers);
+    struct pair p = pair_of(ours, peers);
+    turns(p.loop, 2);
+    assert_int_equal(p.r->count, 1);
+    assert_int_equal(p.r->lens[0], 63);
+    assert_int_equal(link_stats_of(p.r->link)->dropped_in, 3);
+    assert_int_equal(p.r->down, 0);
+    for (int i = 0; i < 3; i++)
+        close(all[i]);
+    pair_close(&p);
 }

@@ -455,3 +455,25 @@ TEST(caps_of_a_stream)
     assert_false(link_caps_of(p.r->link)->tso);
     pair_close(&p);
 }
+
+// More than a turn reads, and more at once than the buffer holds.
+TEST(flood_is_read_in_full_buffers_and_all_of_it_arrives)
+{
+    struct pair p = pair_open();
+    static uint8_t wire[FRAME_MAX + 4];
+    size_t len = wire_put(wire, 60000, 1), sent = 0;
+    int room = 8 * 1024 * 1024;
+    if (setsockopt(p.peer, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0) {
+        pair_close(&p);
+        skip(); // root's alone
+    }
+    while (sent < 40 && send(p.peer, wire, len, MSG_DONTWAIT) == (ssize_t)len)
+        sent++;
+    assert_int_equal(sent, 40);
+    turns(p.loop, 1);
+    assert_in_range(p.r->count, 4, 39);
+    turns(p.loop, 10);
+    assert_int_equal(p.r->count, 40);
+    assert_memory_equal(p.r->bytes + p.r->used - 60000, wire + 4, 60000);
+    pair_close(&p);
+}

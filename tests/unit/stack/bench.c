@@ -41,10 +41,21 @@ on_open(void *ctx, uint32_t conn, const struct stack_peer *peer)
     b->opens++;
 }
 
+static bool
+aborted(struct bench *b, uint32_t conn, enum bench_event event)
+{
+    if (b->abort_at != event)
+        return false;
+    stack_abort(b->stack, conn, b->now_us);
+    return true;
+}
+
 static void
 on_established(void *ctx, uint32_t conn)
 {
-    ((struct bench *)ctx)->establishes++;
+    struct bench *b = ctx;
+    b->establishes++;
+    aborted(b, conn, AT_ESTABLISHED);
 }
 
 static void
@@ -60,6 +71,8 @@ on_data(void *ctx, uint32_t conn, const struct iovec *iov, int iovcnt)
 {
     struct bench *b = ctx;
     size_t taken = 0;
+    if (aborted(b, conn, AT_DATA))
+        return 0;
     for (int i = 0; i < iovcnt && taken < b->take_most; i++) {
         size_t n = iov[i].iov_len;
         if (n > b->take_most - taken)
@@ -73,13 +86,17 @@ on_data(void *ctx, uint32_t conn, const struct iovec *iov, int iovcnt)
 static void
 on_readable(void *ctx, uint32_t conn)
 {
-    ((struct bench *)ctx)->readables++;
+    struct bench *b = ctx;
+    b->readables++;
+    aborted(b, conn, AT_READABLE);
 }
 
 static void
 on_writable(void *ctx, uint32_t conn)
 {
-    ((struct bench *)ctx)->writables++;
+    struct bench *b = ctx;
+    b->writables++;
+    aborted(b, conn, AT_WRITABLE);
 }
 
 static void
@@ -254,7 +271,7 @@ bench_establish(struct bench *b)
                                    .window = 65535,
                                    .mss = 1460,
                                    .wscale = 7,
-                                   .sack_permitted = true},
+                                   .sack_permitted = !b->no_sack},
                NULL, 0);
     b->seq++;
     stack_accept(b->stack, b->conn, b->now_us);

@@ -22,6 +22,14 @@ struct sent_frame {
     uint16_t gso_size;
 };
 
+enum bench_event {
+    AT_NOTHING,
+    AT_ESTABLISHED,
+    AT_DATA,
+    AT_READABLE,
+    AT_WRITABLE,
+};
+
 struct bench {
     struct stack *stack;
     uint64_t now_us;
@@ -34,11 +42,13 @@ struct bench {
     uint32_t conn; // of the last on_open or stack_connect
     unsigned opens, establishes, readables, writables, closes;
     enum stack_close_reason reason;
-    uint8_t data[1 << 17]; // what on_data and bench_drain took
+    enum bench_event abort_at; // the host end breaks there: stack_abort from within
+    uint8_t data[1 << 17];     // what on_data and bench_drain took
     size_t data_len;
     size_t take_most; // on_data takes no more than this per call
     // the guest's view
     uint32_t seq, ack;
+    bool no_sack; // what bench_establish says
 };
 
 void bench_init(struct bench *b,

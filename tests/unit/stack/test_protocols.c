@@ -150,13 +150,14 @@ TEST(every_short_length_of_every_type_is_survived)
 
 // --- DHCP ----------------------------------------------------------------------------------------
 
+// A request of the guest's, behind a UDP header without a checksum.
 static void
-dhcp(enum dhcp_type type, uint32_t requested)
+dhcp_fill(uint8_t l4[308], enum dhcp_type type, uint32_t requested)
 {
-    uint8_t l4[308] = {0}, bytes[2000];
-    struct writer w = writer_of(l4, sizeof l4);
+    memset(l4, 0, 308);
+    struct writer w = writer_of(l4, 308);
     udp_emit(&w, &(struct udp_header){
-                     .src_port = DHCP_CLIENT_PORT, .dst_port = DHCP_SERVER_PORT, .len = sizeof l4});
+                     .src_port = DHCP_CLIENT_PORT, .dst_port = DHCP_SERVER_PORT, .len = 308});
     uint8_t *m = l4 + 8;
     m[0] = 1; // BOOTREQUEST
     m[1] = 1; // Ethernet
@@ -174,7 +175,21 @@ dhcp(enum dhcp_type type, uint32_t requested)
         opt += 4;
     }
     *opt = 255;
-    bench_frame(&b, bytes, ipv4_frame(bytes, 0, UINT32_MAX, IPV4_UDP, l4, sizeof l4));
+}
+
+static void
+udp_to(uint32_t dst, const uint8_t l4[308])
+{
+    uint8_t bytes[2000];
+    bench_frame(&b, bytes, ipv4_frame(bytes, 0, dst, IPV4_UDP, l4, 308));
+}
+
+static void
+dhcp(enum dhcp_type type, uint32_t requested)
+{
+    uint8_t l4[308];
+    dhcp_fill(l4, type, requested);
+    udp_to(UINT32_MAX, l4);
 }
 
 // Finds an option in emitted frame 0; its length, or -1.
@@ -223,5 +238,220 @@ TEST(dhcp_request_is_acknowledged_or_refused)
     bench_clear(&b);
     dhcp(DHCP_RELEASE, 0);
     assert_int_equal(b.sent_count, 0);
+    bench_fini(&b);
+}
+
+TEST(dhcp_client_that_renews_is_answered_at_its_address)
+{
+    bench_init(&b, NULL);
+    uint8_t l4[308];
+    dhcp_fill(l4, DHCP_REQUEST, 0);
+    memcpy(l4 + 8 + 12, "\x0a\x00\x02\x0f", 4); // ciaddr
+    udp_to(OUR_ADDR, l4);
+    assert_int_equal(b.sent_count, 1);
+    assert_memory_equal(b.sent[0].bytes, guest_mac.octet, 6);
+    assert_memory_equal(b.sent[0].bytes + 30, "\x0a\x00\x02\x0f", 4);
+    bench_fini(&b);
+}
+
+TEST(udp_that_is_not_dhcp_or_not_right_is_silence)
+{
+    bench_init(&b, NULL);
+    const struct stack_stats *stats = stack_stats_of(b.stack);
+    uint8_t l4[308];
+    dhcp_fill(l4, DHCP_DISCOVER, 0);
+    udp_to(OUR_ADDR + 1, l4);
+    assert_int_equal(stats->dropped_not_for_us, 1);
+    l4[1]++; // source port
+    udp_to(OUR_ADDR, l4);
+    assert_int_equal(stats->dropped_not_for_us, 2);
+    l4[1]--;
+    l4[3]++; // destination port
+    udp_to(OUR_ADDR, l4);
+    assert_int_equal(stats->dropped_not_for_us, 3);
+    l4[3]--;
+    l4[6] = l4[7] = 1; // checksum
+    udp_to(OUR_ADDR, l4);
+    assert_int_equal(stats->dropped_checksum, 1);
+    assert_int_equal(b.sent_count, 0);
+    // Of a link that has seen to it already.
+    uint8_t bytes[2000];
+    size_t n = ipv4_frame(bytes, 0, OUR_ADDR, IPV4_UDP, l4, sizeof l4);
+    const struct iovec iov = {bytes, n};
+    stack_input(b.stack,
+                &(struct frame){.iov = &iov, .iovcnt = 1, .len = n, .csum = FRAME_CSUM_VALID},
+                b.now_us);
+    assert_int_equal(b.sent_count, 1);
+    bench_fini(&b);
+}
+
+// RFC 768: a sum of zero is sent as all ones, since zero says that there is none.
+TEST(udp_checksum_of_zero_is_sent_as_all_ones)
+{
+    bench_init(&b, NULL);
+    uint8_t l4[308];
+    bool found = false;
+    for (unsigned xid = 0; xid <= UINT16_MAX && !found; xid++) {
+        dhcp_fill(l4, DHCP_DISCOVER, 0);
+        l4[8 + 4] = (uint8_t)(xid >> 8);
+        l4[8 + 5] = (uint8_t)xid;
+        bench_clear(&b);
+        udp_to(UINT32_MAX, l4);
+        const uint8_t *udp = b.sent[0].bytes + 34;
+        assert_true(udp[6] || udp[7]);
+        found = udp[6] == 0xff && udp[7] == 0xff;
+    }
+    assert_true(found);
+    size_t len = b.sent[0].len - 34;
+    uint64_t sum = checksum_pseudo4(OUR_ADDR, UINT32_MAX, IPV4_UDP, (uint16_t)len);
+    assert_int_equal(checksum_fold(checksum_add(sum, b.sent[0].bytes + 34, len)), 0xffff);
+    bench_fini(&b);
+}
+
+// --- frames that are not what they say -----------------------------------------------------------
+
+static void
+input_cut(const uint8_t *bytes, size_t there, size_t said)
+{
+    const struct iovec iov = {(void *)(uintptr_t)bytes, there};
+    stack_input(b.stack, &(struct frame){.iov = &iov, .iovcnt = 1, .len = said}, b.now_us);
+}
+
+TEST(frames_longer_or_in_more_pieces_than_any_are_malformed)
+{
+    bench_init(&b, NULL);
+    static uint8_t bytes[FRAME_MAX + 1];
+    struct iovec iov[65];
+    for (int i = 0; i < 65; i++)
+        iov[i] = (struct iovec){bytes + i, 1};
+    stack_input(b.stack, &(struct frame){.iov = iov, .iovcnt = 65, .len = 65}, b.now_us);
+    input_cut(bytes, FRAME_MAX + 1, FRAME_MAX + 1);
+    input_cut(bytes, 50, 60);
+    assert_int_equal(stack_stats_of(b.stack)->dropped_malformed, 3);
+    bench_fini(&b);
+}
+
+TEST(packets_whose_frame_ends_before_them_are_malformed)
+{
+    bench_init(&b, NULL);
+    uint8_t l4[308], bytes[2000];
+    const uint8_t protocols[] = {IPV4_UDP, IPV4_ICMP};
+    dhcp_fill(l4, DHCP_DISCOVER, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        size_t n = ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, protocols[i], l4, sizeof l4);
+        input_cut(bytes, n - 1, n);
+        assert_int_equal(stack_stats_of(b.stack)->dropped_malformed, i + 1);
+    }
+    // Less than a header of ICMP.
+    bench_frame(&b, bytes, ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, IPV4_ICMP, l4, 7));
+    assert_int_equal(stack_stats_of(b.stack)->dropped_malformed, 3);
+    assert_int_equal(b.sent_count, 0);
+    bench_fini(&b);
+}
+
+// --- who may be answered, and who is not ---------------------------------------------------------
+
+static void
+arp_of(const struct mac *mac, uint32_t addr, uint16_t op)
+{
+    uint8_t bytes[42];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    ether_emit(&w, &(struct ether_header){mac_broadcast, guest_mac, ETHER_ARP});
+    arp_emit(&w, &(struct arp_packet){
+                     .op = op, .sender_mac = *mac, .sender_ip = addr, .target_ip = OUR_ADDR});
+    bench_frame(&b, bytes, sizeof bytes);
+}
+
+TEST(arp_of_nobody_of_us_and_of_groups_teaches_nothing)
+{
+    bench_init(&b, NULL);
+    arp_of(&guest_mac, 0, ARP_REPLY);
+    arp_of(&guest_mac, OUR_ADDR, ARP_REQUEST);
+    arp_of(&mac_broadcast, GUEST_ADDR, ARP_REQUEST);
+    arp_of(&our_mac, GUEST_ADDR, ARP_REPLY);
+    assert_int_equal(b.sent_count, 0);
+    stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us);
+    assert_int_equal(b.sent[0].bytes[13], 0x06); // still to be asked for
+    bench_fini(&b);
+}
+
+TEST(frames_for_and_from_the_wrong_ones_are_silence)
+{
+    bench_init(&b, NULL);
+    uint8_t l4[8] = {8, 0, 0xf7, 0xff}, bytes[2000];
+    const struct mac other = {{0x52, 0x54, 0, 9, 9, 9}};
+    size_t n = ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, IPV4_ICMP, l4, sizeof l4);
+    bench_frame(&b, bytes, n);
+    assert_int_equal(b.sent_count, 1); // this one is right
+    bench_clear(&b);
+    memcpy(bytes, other.octet, 6);
+    bench_frame(&b, bytes, n);
+    memcpy(bytes, mac_broadcast.octet, 6);
+    bench_frame(&b, bytes, n);
+    memcpy(bytes, our_mac.octet, 6);
+    memcpy(bytes + 6, our_mac.octet, 6);
+    bench_frame(&b, bytes, n);
+    n = ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, 47, l4, sizeof l4);
+    bench_frame(&b, bytes, n);
+    l4[1] = 1; // a code
+    l4[2] = 0xf7;
+    l4[3] = 0xfe;
+    bench_frame(&b, bytes, ipv4_frame(bytes, GUEST_ADDR, OUR_ADDR, IPV4_ICMP, l4, sizeof l4));
+    assert_int_equal(b.sent_count, 0);
+    bench_fini(&b);
+}
+
+TEST(dhcp_of_other_kinds_and_for_other_servers)
+{
+    bench_init(&b, NULL);
+    const uint8_t *v = NULL;
+    const enum dhcp_type silent[] = {DHCP_OFFER, DHCP_DECLINE, DHCP_ACK, DHCP_NAK};
+    for (int i = 0; i < 4; i++)
+        dhcp(silent[i], 0);
+    assert_int_equal(b.sent_count, 0);
+    dhcp(DHCP_INFORM, 0);
+    assert_int_equal(find_option(53, &v), 1);
+    assert_int_equal(*v, DHCP_ACK);
+    assert_int_equal(find_option(51, &v), -1); // no lease
+    bench_clear(&b);
+    uint8_t l4[308];
+    for (uint8_t server = 4; server < 6; server++) { // ours, and another
+        dhcp_fill(l4, DHCP_REQUEST, GUEST_ADDR);
+        memcpy(l4 + 8 + 249, (const uint8_t[]){54, 4, 10, 0, 2, server, 255}, 7);
+        udp_to(UINT32_MAX, l4);
+        assert_int_equal(b.sent_count, 1);
+    }
+    bench_clear(&b);
+    dhcp_fill(l4, DHCP_DISCOVER, 0);
+    l4[8 + 28] |= 1; // a group asks
+    udp_to(UINT32_MAX, l4);
+    l4[8] = 2; // a reply
+    udp_to(UINT32_MAX, l4);
+    l4[5] = 7; // shorter than its header
+    l4[4] = 0;
+    udp_to(UINT32_MAX, l4);
+    assert_int_equal(b.sent_count, 0);
+    assert_int_equal(stack_stats_of(b.stack)->dropped_malformed, 3);
+    bench_fini(&b);
+}
+
+TEST(link_that_changes_leaves_sums_to_the_guest_or_does_not)
+{
+    bench_init(&b, NULL);
+    stack_set_link(b.stack, 1500, true, false);
+    bench_establish(&b);
+    bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
+    bench_wait(&b, 5000);
+    assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
+    bench_clear(&b);
+    stack_set_link(b.stack, 1500, false, true); // implies it
+    bench_host_sends(&b, "x", 1);
+    bench_flush(&b);
+    assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
+    bench_clear(&b);
+    stack_set_link(b.stack, 1500, false, false);
+    bench_host_sends(&b, "x", 1);
+    bench_flush(&b);
+    assert_int_equal(b.sent[0].csum, FRAME_CSUM_NONE);
     bench_fini(&b);
 }

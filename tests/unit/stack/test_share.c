@@ -211,3 +211,54 @@ TEST(what_the_host_sends_is_shared_too)
     }
     bench_fini(&b);
 }
+
+// A share is no less than a few segments, however many there are.
+TEST(more_than_share_well_have_the_least)
+{
+    uint32_t least, most;
+    start(40, false);
+    for (int i = 0; i < 20; i++) {
+        send_bulk(40, 20, &least, &most);
+        b.now_us += EPOCH_US;
+    }
+    assert_true(most <= 32 * 1024 + (1 << SCALE));
+    assert_true(least > QUEUE / 40);
+    bench_fini(&b);
+}
+
+// Told is told: what the host takes opens a shared window no further.
+TEST(room_beyond_the_share_is_not_told)
+{
+    uint32_t least, most;
+    start(16, false);
+    for (int i = 0; i < 40; i++) {
+        send_bulk(16, 20, &least, &most);
+        b.now_us += EPOCH_US;
+    }
+    static char block[1400];
+    b.take_most = 0;
+    for (int i = 0; i < 10; i++)
+        send_from(&peers[0], TCP_ACK, block, sizeof block);
+    bench_wait(&b, 5000);
+    bench_clear(&b);
+    stack_recv_consume(b.stack, peers[0].conn, 700);
+    bench_flush(&b);
+    assert_int_equal(b.sent_count, 0);
+    bench_fini(&b);
+}
+
+TEST(super_frame_of_a_whole_epochs_share_counts_as_bulk)
+{
+    start(1, true);
+    size_t longest = 0;
+    for (int round = 0; round < 8; round++) {
+        fill_ring(&peers[0]);
+        take_all();
+        for (size_t i = 0; i < b.sent_count; i++)
+            longest = b.sent[i].len > longest ? b.sent[i].len : longest;
+        b.link_full = true;
+        send_from(&peers[0], TCP_ACK, NULL, 0);
+    }
+    assert_true(longest > 32 * 1024);
+    bench_fini(&b);
+}

@@ -250,3 +250,53 @@ TEST(bytes_with_the_second_syn_of_a_simultaneous_open_are_all_there)
     assert_int_equal(bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL).ack, 50 + 1 + 5 + 1);
     bench_fini(&b);
 }
+
+// --- active opens and their names ----------------------------------------------------------------
+
+TEST(answer_for_one_address_releases_its_syns_alone)
+{
+    bench_init(&b, NULL);
+    arp_from_guest(ARP_REQUEST);
+    stack_connect(b.stack, GUEST_ADDR, 1, 700, b.now_us);       // known: its SYN is out
+    stack_connect(b.stack, GUEST_ADDR + 1, 1, 700, b.now_us);   // nobody answers for it
+    stack_connect(b.stack, OUR_ADDR + 0x100, 1, 700, b.now_us); // nor for this one
+    bench_clear(&b);
+    arp_from_guest(ARP_REPLY);
+    assert_int_equal(b.sent_count, 0);
+    bench_fini(&b);
+}
+
+TEST(ephemeral_port_in_use_is_passed_over)
+{
+    bench_init(&b, NULL);
+    struct stack_peer peer;
+    uint32_t first = stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us);
+    stack_peer_of(b.stack, first, &peer);
+    uint16_t next = peer.local_port == UINT16_MAX ? 49152 : (uint16_t)(peer.local_port + 1);
+    assert_int_not_equal(stack_connect(b.stack, GUEST_ADDR, 80, next, b.now_us), STACK_NO_CONN);
+    assert_int_equal(stack_connect(b.stack, GUEST_ADDR, 80, next, b.now_us), STACK_NO_CONN);
+    stack_peer_of(b.stack, stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us), &peer);
+    assert_int_equal(peer.local_port, next == UINT16_MAX ? 49152 : next + 1);
+    bench_fini(&b);
+}
+
+TEST(table_full_of_live_connections_takes_no_more)
+{
+    bench_init(&b, &(struct stack_config){.max_conns = 2});
+    for (int i = 0; i < 2; i++)
+        assert_int_not_equal(stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us), STACK_NO_CONN);
+    assert_int_equal(stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us), STACK_NO_CONN);
+    assert_int_equal(stack_conn_count(b.stack), 2);
+    bench_fini(&b);
+}
+
+TEST(all_ephemeral_ports_in_use)
+{
+    bench_init(&b, &(struct stack_config){.max_conns = 16385, .ring_bytes = 4096});
+    b.link_full = true;
+    for (int i = 0; i < 16384; i++)
+        assert_int_not_equal(stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us), STACK_NO_CONN);
+    assert_int_equal(stack_connect(b.stack, GUEST_ADDR, 80, 0, b.now_us), STACK_NO_CONN);
+    assert_int_not_equal(stack_connect(b.stack, GUEST_ADDR, 81, 0, b.now_us), STACK_NO_CONN);
+    bench_fini(&b);
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Listeners of socket links: all or none, one more, and that a frame link has none.
+#include "test.h"
+
+#include "broker/socket_listeners.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static struct guest_config guest;
+static int fds[GUEST_CHANNELS_MAX];
+static struct unix_listener *hybrid;
+
+static void
+setup(void)
+{
+    guest_config_init(&guest);
+    assert_int_equal(guest_config_add_channel(&guest, "600-602:null", NULL), 0);
+}
+
+TEST(frame_links_have_no_listeners)
+{
+    static const enum link_kind kinds[] = {LINK_STREAM, LINK_TAP, LINK_PACKET, LINK_MESSAGE,
+                                           LINK_VHOST_USER};
+    setup();
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct link_spec link = {.kind = kinds[i], .fd = -1};
+        struct error err;
+        assert_int_equal(socket_listeners_open(&guest, &link, fds, &hybrid, &err), -EINVAL);
+        assert_true(fds[0] == -1 && fds[2] == -1 && !hybrid);
+        assert_int_equal(socket_listeners_add(&guest, &link, 1, fds, NULL, &err), -EINVAL);
+        assert_int_equal(fds[1], -1);
+    }
+    guest_config_fini(&guest);
+}
+
+TEST(listener_that_cannot_be_shared_is_not_there)
+{
+    struct link_spec link = {.kind = LINK_HYBRID, .fd = -1};
+    struct error err = {{0}};
+    char dir[] = "/tmp/test-listeners-XXXXXX", path[128];
+    setup();
+    assert_non_null(mkdtemp(dir));
+    snprintf(link.path, sizeof(link.path), "%s/h", dir);
+    assert_int_equal(socket_listeners_open(&guest, &link, fds, &hybrid, &err), 0);
+    socket_listeners_remove(1, fds, hybrid);
+    assert_int_equal(fds[1], -1);
+    assert_int_equal(socket_listeners_add(&guest, &link, 1, fds, hybrid, &err), 0);
+    assert_true(fds[1] >= 0);
+    socket_listeners_close(fds, hybrid, guest.channel_count);
+    snprintf(path, sizeof(path), "%s/h_601", dir);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(rmdir(dir), 0);
+    // The directory is gone.
+    assert_int_equal(socket_listeners_open(&guest, &link, fds, &hybrid, &err), -ENOENT);
+    assert_int_equal(fds[0], -1);
+    guest_config_fini(&guest);
+}
+
+TEST(vsock_listeners_come_and_go)
+{
+    struct link_spec link = {.kind = LINK_VSOCK, .fd = -1, .cid = 3};
+    struct error err = {{0}};
+    setup();
+    int rc = socket_listeners_open(&guest, &link, fds, &hybrid, &err);
+    if (rc < 0) { // no AF_VSOCK in this kernel
+        guest_config_fini(&guest);
+        skip();
+    }
+    socket_listeners_remove(1, fds, NULL);
+    assert_int_equal(fds[1], -1);
+    assert_int_equal(socket_listeners_add(&guest, &link, 1, fds, NULL, &err), 0);
+    assert_int_equal(socket_listeners_add(&guest, &link, 1, &fds[4], NULL, &err), -EADDRINUSE);
+    socket_listeners_close(fds, NULL, guest.channel_count);
+    guest_config_fini(&guest);
+}

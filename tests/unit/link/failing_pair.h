@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A link whose calls fail, what it reports, and the other end where there is one.
+#pragma once
+
+#include "failing.h"
+#include "frames.h"
+
+#include <unistd.h>
+
+struct pair {
+    struct loop *loop;
+    struct receiver *r;
+    int peer;
+};
+
+static inline void
+pair_close(struct pair *p)
+{
+    link_free(p->r->link);
+    loop_free(p->loop);
+    if (p->peer >= 0)
+        close(p->peer);
+    free(p->r);
+}
+
+static struct test_frame frame;
+
+static inline bool
+send_frame(struct pair *p)
+{
+    bool sent = link_send(p->r->link, frame_fill(&frame, 100, 1));
+    if (p->r->link)
+        link_flush(p->r->link);
+    return sent;
+}
+
+static inline void
+free_link(void *ctx)
+{
+    struct receiver *r = ctx;
+    r->writable++;
+    link_free(r->link);
+    r->link = NULL;
+}
