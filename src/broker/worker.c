@@ -302,6 +302,7 @@ serve(struct worker *w)
         log_error("%s: worker: %s", g->name, err.text);
         return 1;
     }
+    loop_set_poll(vmc_loop(w->vmc), g->poll_max_ns / 1000);
     vmc_on_link_down(w->vmc, on_link_down, w);
     w->drain_timer = loop_timer_new(vmc_loop(w->vmc), on_drain_timer, w);
     struct message_limits limits = {.from_worker = false, .channels = GUEST_CHANNELS_MAX};

@@ -20,6 +20,8 @@
 #define MTU_DEFAULT   1500
 #define MAX_CONNS     65536
 #define CONNS_DEFAULT 4096
+#define POLL_MAX_NS     1000000
+#define POLL_DEFAULT_NS 50000
 #define NET_ACCEPTED  "accepted: A.B.C.D/8 to /27, host bits zero, as in 10.0.2.0/24"
 
 // base/options' idea of a number (digits alone), for text that stands alone.
@@ -49,6 +51,7 @@ guest_config_init(struct guest_config *c)
     set_net(c, 0x0a000200, 0xffffff00);
     c->mtu = MTU_DEFAULT;
     c->max_conns = CONNS_DEFAULT;
+    c->poll_max_ns = POLL_DEFAULT_NS;
     c->access = UNIX_ACCESS_AS_MADE;
 }
 
@@ -143,4 +146,10 @@ int
 guest_config_set_max_conns(struct guest_config *c, const char *text, struct error *err)
 {
     return set_number("max-connections", text, 1, MAX_CONNS, &c->max_conns, err);
+}
+
+int
+guest_config_set_poll_max_ns(struct guest_config *c, const char *text, struct error *err)
+{
+    return set_number("poll-max-ns", text, 0, POLL_MAX_NS, &c->poll_max_ns, err);
 }

@@ -21,6 +21,7 @@ struct guest_config {
     uint32_t guest_addr;           // net + 15
     uint16_t mtu;                  // --mtu, 1500; 576..65520
     uint32_t max_conns;            // --max-connections, 4096; 1..65536
+    uint32_t poll_max_ns;          // --poll-max-ns, 50000; 0: the worker never polls
     bool sandbox_off;              // --sandbox=off: the worker is not locked up, nor the broker
     bool sandbox_worker;           // --sandbox=worker: the worker alone is
     struct unix_access access;     // --mode, --group: of the Unix sockets that we make
@@ -53,3 +54,4 @@ int guest_config_set_net(struct guest_config *c, const char *text, struct error 
 int guest_config_set_name(struct guest_config *c, const char *text, struct error *err);
 int guest_config_set_mtu(struct guest_config *c, const char *text, struct error *err);
 int guest_config_set_max_conns(struct guest_config *c, const char *text, struct error *err);
+int guest_config_set_poll_max_ns(struct guest_config *c, const char *text, struct error *err);

@@ -22,6 +22,8 @@
 #define TCP_TIME_WAIT_US   10000000ull // 2 MSL for one hop that keeps nothing longer than 5 s
 #define TCP_ORPHAN_US      60000000ull // FIN-WAIT-2 without a host end, as Linux's tcp_fin_timeout
 #define TCP_ACK_DELAY_US   1000ull     // for an answer to ride on; RFC 9293 3.8.6.3
+#define TCP_STRETCH_AFTER  65536u       // bytes, of a guest that gets fewer ACKs from then on:
+#define TCP_STRETCH_SEGMENTS 8          // one for so many
 #define TCP_QUICK_ACKS     16          // sent at once after one that waited for no answer
 #define TCP_KEEPALIVE_US   7200000000ull // RFC 9293 3.8.4
 #define TCP_KEEPALIVE_STEP 75000000ull   // between unanswered probes

@@ -58,7 +58,7 @@ window_field(struct stack *s, struct conn *c)
         window = told;
     uint8_t shift = c->wscale_ok ? c->rcv_wscale : 0;
     uint32_t field = (window + (1u << shift) - 1) >> shift;
-    if (field << shift > room)
+    if (field << shift > tcp_recv_window(s, c))
         field = window >> shift;
     if (field > UINT16_MAX)
         field = UINT16_MAX;
@@ -280,6 +280,19 @@ send_new(struct stack *s, struct conn *c)
     }
 }
 
+// Unacknowledged bytes that are answered at once: a segment. Of a guest that has sent a while, and
+// so may have many on the way, several: an ACK is a frame, and an interrupt of the guest's. Should
+// it be waiting for one, TCP_ACK_DELAY_US is what that costs it.
+static uint32_t
+ack_after(const struct conn *c)
+{
+    if (c->rcv_nxt - c->irs < TCP_STRETCH_AFTER)
+        return c->mss;
+    uint32_t most = tcp_told_window(c) / 4, several = TCP_STRETCH_SEGMENTS * c->mss;
+    uint32_t bytes = several < most ? several : most;
+    return bytes > c->mss ? bytes : c->mss;
+}
+
 // An ACK of less than a segment may wait for the host's answer (RFC 9293 3.8.6.3), or a FIN's for
 // our own, so that it costs the guest and the link no frame. A guest that sends more in the
 // meantime, or whose host is known to send nothing any more, gets it at once.
@@ -289,7 +302,7 @@ decide_ack(struct stack *s, struct conn *c)
     if (!c->ack_later || c->ack_now)
         return;
     bool host_may_send = c->state == TCP_ESTABLISHED || c->state == TCP_CLOSE_WAIT;
-    if (!host_may_send || c->rcv_nxt - c->rcv_acked >= c->mss)
+    if (!host_may_send || c->rcv_nxt - c->rcv_acked >= ack_after(c))
         c->ack_now = true;
     else if (c->ack_due_us == 0)
         c->ack_due_us = s->now_us + TCP_ACK_DELAY_US;
