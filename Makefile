@@ -8,7 +8,7 @@ SOAK_S ?= 600
 FUZZ_S ?= 60
 PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
 
-.PHONY: all build demo check check-seccomp faults soak sim fuzz bench profile install clean format
+.PHONY: all build demo check check-seccomp faults soak sim fuzz prove bench profile install clean format
 
 all: build
 
@@ -66,6 +66,13 @@ fuzz:
 	@FUZZ_S=$(FUZZ_S) meson test -C $(BUILD)/fuzz --no-rebuild --suite fuzz --num-processes 2 \
 	    --print-errorlogs
 	@grep -ho 'fuzz-[a-z_]*: [0-9]* executions.*' $(BUILD)/fuzz/meson-logs/testlog.txt
+
+# No undefined behaviour in the pure layers, by Frama-C: each proof says over which inputs. Then faults
+# are planted, each of which has to be seen. make prove PROVE=tcp
+prove:
+	@scripts/deps.sh prove
+	@python3 tests/prove/prove.py $(BUILD)/prove $(PROVE)
+	@python3 tests/prove/prove.py --self-test $(BUILD)/prove/self-test
 
 # Which branches the tests take, and why the others are not taken: some 15 minutes, as root. E2E= names
 # end-to-end tests to count instead of the usual ones.

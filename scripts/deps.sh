@@ -3,11 +3,11 @@
 #
 # Installs the Debian packages that are missing, and says which.
 #
-#   deps.sh build|sim|demo|bench|profile|check|coverage
+#   deps.sh build|sim|demo|bench|profile|check|coverage|prove
 #
 # build: compiling vmchannel; sim: and the simulation; demo: and a QEMU guest; bench: and the
 # peers that vmchannel is measured with; profile: and perf; check: all tests; coverage: and what
-# counts branches.
+# counts branches; prove: what proves.
 # Needs root or sudo only when something is missing. Elsewhere than on Debian it installs nothing:
 # what is missing will be named by whatever needs it.
 set -eu
@@ -35,8 +35,9 @@ bench) wanted="$BUILD $BENCH" ;;
 profile) wanted="$BUILD $BENCH linux-perf" ;;
 check) wanted="$BUILD $CHECK" ;;
 coverage) wanted="$BUILD $CHECK llvm" ;;
+prove) wanted="frama-c-base gcc libc6-dev python3" ;;
 *)
-    echo "usage: deps.sh build|sim|demo|bench|profile|check|coverage" >&2
+    echo "usage: deps.sh build|sim|demo|bench|profile|check|coverage|prove" >&2
     exit 2
     ;;
 esac

@@ -438,18 +438,18 @@ TEST(dhcp_of_other_kinds_and_for_other_servers)
 TEST(link_that_changes_leaves_sums_to_the_guest_or_does_not)
 {
     bench_init(&b, NULL);
-    stack_set_link(b.stack, 1500, true, false);
+    stack_set_link(b.stack, 1500, true, false, false);
     bench_establish(&b);
     bench_tcp(&b, TCP_ACK | TCP_FIN, NULL, 0);
     bench_wait(&b, 5000);
     assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
     bench_clear(&b);
-    stack_set_link(b.stack, 1500, false, true); // implies it
+    stack_set_link(b.stack, 1500, false, true, false); // implies it
     bench_host_sends(&b, "x", 1);
     bench_flush(&b);
     assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
     bench_clear(&b);
-    stack_set_link(b.stack, 1500, false, false);
+    stack_set_link(b.stack, 1500, false, false, false);
     bench_host_sends(&b, "x", 1);
     bench_flush(&b);
     assert_int_equal(b.sent[0].csum, FRAME_CSUM_NONE);
