@@ -30,7 +30,7 @@ check:
 	@scripts/deps.sh check
 	@python3 scripts/check.py $(BUILD)/check
 
-# Whether each rule of the worker's system call filter is needed: some 8 minutes, as root.
+# Whether each rule of the worker's and the starter's filters is needed: some 10 minutes, as root.
 check-seccomp:
 	@scripts/deps.sh check
 	@$(MAKE) --no-print-directory build

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's own: pytest and scapy are its packages
 PROGRESS_S = 15              # how often a phase that takes its time says so
 REPORT_LINES = 120           # of a failed phase's log
-FUZZ_S = 10                  # for each fuzzer; `make fuzz` takes longer
+FUZZ_S = int(os.environ.get("FUZZ_S", "10"))  # for each fuzzer; CI takes longer
 WAITERS = 3 * (os.cpu_count() or 1)  # unit tests at once: they wait, most of their time
 
 SANITIZER_ENV = {
@@ -52,6 +52,7 @@ class Run:
         self.count = Counter()
         self.failed_phases = []
         self.running = []
+        self.fuzzers = None  # names of those still to be run
         self.changed = threading.Condition()  # and the lock of all of these
 
     def build(self, kind):
@@ -125,21 +126,25 @@ def build(kind, target="all"):
     return phase
 
 
-def meson_tests(kind, suites, env=None):
+def meson_test(kind, log, which, env):
     def phase(run, name):
         directory = run.build(kind)
-        testlog = directory / f"meson-logs/testlog-{name}.json"
+        testlog = directory / f"meson-logs/testlog-{log}.json"
         testlog.unlink(missing_ok=True)
-        settings = env or ({"MESON_TESTTHREADS": str(WAITERS)} if "unit" in suites else {})
         ok = command(run, name, ["meson", "test", "-C", directory, "--no-rebuild",
-                                 "--print-errorlogs", "--logbase", f"testlog-{name}",
-                                 *(arg for s in suites for arg in ("--suite", s))],
-                     {**settings, **(SANITIZER_ENV if kind != "gcc" else {})})
+                                 "--print-errorlogs", "--logbase", f"testlog-{log}", *which],
+                     {**env, **(SANITIZER_ENV if kind != "gcc" else {})})
         count = count_meson(testlog) if testlog.exists() else Counter()
         if not ok or not count:
             count["failed"] = max(1, count["failed"])
         return count
     return phase
+
+
+def meson_tests(kind, suites):
+    env = {"MESON_TESTTHREADS": str(WAITERS)} if "unit" in suites else {}
+    return lambda run, name: meson_test(
+        kind, name, [arg for s in suites for arg in ("--suite", s)], env)(run, name)
 
 
 # Tests that boot guests under emulation, in two halves that take about as long. Each file has its
@@ -155,8 +160,20 @@ LOSSY = E2E / "test_transfer.py::test_64_times_16_mib_through_an_impaired_stream
 
 
 def fuzzers(run, name):
-    settings = {"FUZZ_S": str(FUZZ_S), "MESON_TESTTHREADS": "1"}
-    return meson_tests("fuzz", ["fuzz"], settings)(run, name)
+    """One after the other of those that are left, beside another phase that does the same."""
+    count = Counter()
+    with run.changed:
+        if run.fuzzers is None:
+            listing = subprocess.run(["meson", "introspect", "--tests", run.build("fuzz")],
+                                     capture_output=True, text=True, check=True).stdout
+            run.fuzzers = [t["name"] for t in json.loads(listing) if "vmchannel:fuzz" in t["suite"]]
+    while True:
+        with run.changed:
+            if not run.fuzzers:
+                return count
+            fuzzer = run.fuzzers.pop(0)
+        count += meson_test("fuzz", f"{name}-{fuzzer}", [fuzzer],
+                            {"FUZZ_S": str(FUZZ_S)})(run, name)
 
 
 def pytests(select):
@@ -219,6 +236,7 @@ PHASES = [
     Phase("faults", "each call of ours fails", "build-gcc", WAITS, faults),
     Phase("soak", "everything goes wrong for a while", "build-gcc", WAITS,
           pytests(["tests/soak"])),
+    Phase("fuzz-beside", "fuzzers that are left, beside the others", "build-fuzz", WAITS, fuzzers),
     Phase("e2e", "end to end: real kernels", "build-gcc", ALONE, pytests(without_guests())),
     Phase("guests-1", "end to end: real guests", "build-gcc", COMPUTES,
           pytests(with_guests("guests-1"))),

@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +21,7 @@
 #define READY_TIMEOUT_US (10 * 1000000)
 #define GARBAGE_MAX      16 // messages of one worker, before it is replaced
 #define GARBAGE_LOG_US   1000000
+#define PEER_TEXT        (INET6_ADDRSTRLEN + 8) // with brackets and port
 #define RESPAWN_MIN_US   20000
 #define RESPAWN_MAX_US   5000000
 #define LIVED_WELL_US    10000000 // a worker that lived so long is replaced without delay
@@ -150,6 +152,20 @@ on_ready(struct broker *b, uint32_t changes)
         link_source_next(b->source);
 }
 
+static const char *
+peer_text(const struct message *m, char out[PEER_TEXT])
+{
+    const struct in_addr addr = {.s_addr = htonl(m->guest_addr)};
+    char text[INET6_ADDRSTRLEN];
+    if (ipv6_addr_is_none(&m->guest_addr6))
+        snprintf(out, PEER_TEXT, "%s:%u", inet_ntop(AF_INET, &addr, text, sizeof(text)),
+                 m->guest_port);
+    else
+        snprintf(out, PEER_TEXT, "[%s]:%u",
+                 inet_ntop(AF_INET6, &m->guest_addr6, text, sizeof(text)), m->guest_port);
+    return out;
+}
+
 static void
 on_open(struct broker *b, const struct message *m)
 {
@@ -157,12 +173,11 @@ on_open(struct broker *b, const struct message *m)
         end_refused(b, m->session, -ECONNREFUSED);
         return;
     }
-    struct in_addr addr = {.s_addr = htonl(m->guest_addr)};
-    char text[INET_ADDRSTRLEN];
-    log_debug("%s: channel %u: session %u: open for %s:%u", b->guest->name,
-              b->guest->channels[m->channel].port, m->session,
-              inet_ntop(AF_INET, &addr, text, sizeof(text)), m->guest_port);
-    const struct proxy_peer guest = {m->guest_addr, (uint16_t)m->guest_port};
+    char text[PEER_TEXT];
+    log_debug("%s: channel %u: session %u: open for %s", b->guest->name,
+              b->guest->channels[m->channel].port, m->session, peer_text(m, text));
+    const struct proxy_peer guest = {
+        .addr = m->guest_addr, .port = (uint16_t)m->guest_port, .addr6 = m->guest_addr6};
     if (!opener_open(b->opener, m->session, (uint16_t)m->channel, &guest))
         on_garbage(b);
 }
@@ -382,6 +397,7 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
     struct opener_config oc = {.loop = b->loop,
                                .guest = b->guest->name,
                                .channel_addr = b->guest->channel_addr,
+                               .channel_addr6 = guest_config_channel_addr6(b->guest),
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,
                                .channels_max = GUEST_CHANNELS_MAX,

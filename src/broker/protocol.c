@@ -7,7 +7,7 @@
 
 #define ERRNO_MAX 4095
 
-static_assert(sizeof(struct message) == 12 * 4, "no padding: the struct is what is sent");
+static_assert(sizeof(struct message) == 12 * 4 + 16, "no padding: the struct is what is sent");
 
 // What each type may carry; a field that is not named must be zero.
 struct message_rule {
@@ -69,7 +69,10 @@ message_parse(struct message *out, const void *data, size_t len, size_t nfds,
         return false;
     if (!r->has_session && m.session != 0)
         return false;
+    bool is_ipv6 = !ipv6_addr_is_none(&m.guest_addr6);
     if (r->has_peer ? m.guest_port > UINT16_MAX : (m.guest_addr != 0 || m.guest_port != 0))
+        return false;
+    if (is_ipv6 && (!r->has_peer || m.guest_addr != 0))
         return false;
     if (r->has_why ? (m.why > -1 || m.why < -ERRNO_MAX) : m.why != 0)
         return false;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -25,6 +26,10 @@ int sandbox_give_up(struct error *err);
 // process by SIGSYS. 0 or -errno with err filled.
 int sandbox_filter(struct error *err);
 
+// The same for who makes workers and, if opens_queue, opens a tap or packet link anew; it leaves to
+// a worker what sandbox_filter does.
+int sandbox_starter_filter(bool opens_queue, struct error *err);
+
 #define CAP(number) (UINT64_C(1) << (number))
 // Of the capabilities we have those remain, permitted and effective alone. 0 or -errno with err.
 int sandbox_keep_capabilities(uint64_t keep, struct error *err);
@@ -33,3 +38,6 @@ int sandbox_keep_capabilities(uint64_t keep, struct error *err);
 // are loaded by sandbox_filter_without.
 const char *sandbox_rule_name(size_t index);
 int sandbox_filter_without(size_t without, struct error *err);
+// The same of the rules that the starter has beyond the worker's.
+const char *sandbox_starter_rule_name(size_t index);
+int sandbox_starter_filter_without(size_t without, bool opens_queue, struct error *err);

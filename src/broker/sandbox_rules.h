@@ -52,3 +52,5 @@ struct rule {
 // -errno with err.
 int sandbox_load(const struct rule *rules, size_t count, size_t without, unsigned needs,
                  struct error *err);
+// The worker's, for who makes one.
+const struct rule *sandbox_worker_rules(size_t *count);

@@ -115,6 +115,13 @@ sandbox_rule_name(size_t index)
     return index < RULE_COUNT ? rules[index].name : NULL;
 }
 
+const struct rule *
+sandbox_worker_rules(size_t *count)
+{
+    *count = RULE_COUNT;
+    return rules;
+}
+
 int
 sandbox_load(const struct rule *list, size_t count, size_t without, unsigned needs,
              struct error *err)

@@ -2,8 +2,9 @@
 // Why there is a process more: Landlock and a filter of system calls are inherited, and a worker is
 // made by calls (clone3, mount, pivot_root) that a broker must not have. So that this process stays
 // simple it never waits for its workers: they are the broker's children (CLONE_PARENT), to be
-// waited for and ended there. It gives up the capabilities that its two duties do not take, and new
-// privileges; it keeps the file system and all system calls, of which a worker needs most.
+// waited for and ended there. It gives up the capabilities that its two duties do not take, new
+// privileges, and the system calls that neither they nor a worker take (sandbox_starter_calls.c);
+// it keeps the file system.
 #include "broker/starter.h"
 
 #include "base/fdpass.h"
@@ -132,7 +133,8 @@ settle(const struct link_spec *link, struct error *err)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set(err, errno, "process flags");
-    return sandbox_keep_capabilities(capabilities_for(link), err);
+    int rc = sandbox_keep_capabilities(capabilities_for(link), err);
+    return rc == 0 ? sandbox_starter_filter(is_queue(link), err) : rc;
 }
 
 _Noreturn static void

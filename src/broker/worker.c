@@ -50,6 +50,7 @@ ask_open(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer 
                         .session = session,
                         .channel = channel,
                         .guest_addr = peer->addr,
+                        .guest_addr6 = peer->addr6,
                         .guest_port = peer->port};
     if (courier_room(&w->broker) <= w->guest->max_conns + QUEUE_EXTRA ||
         !courier_send(&w->broker, &m, -1))
@@ -290,6 +291,7 @@ serve(struct worker *w)
                             .channel_addr = g->channel_addr,
                             .guest_addr = g->guest_addr,
                             .netmask = g->netmask,
+                            .channel_addr6 = guest_config_channel_addr6(g),
                             .mtu = g->mtu,
                             .max_conns = g->max_conns,
                             .channels = g->channels,
@@ -302,6 +304,7 @@ serve(struct worker *w)
         log_error("%s: worker: %s", g->name, err.text);
         return 1;
     }
+    loop_set_poll(vmc_loop(w->vmc), g->poll_max_ns / 1000);
     vmc_on_link_down(w->vmc, on_link_down, w);
     w->drain_timer = loop_timer_new(vmc_loop(w->vmc), on_drain_timer, w);
     struct message_limits limits = {.from_worker = false, .channels = GUEST_CHANNELS_MAX};

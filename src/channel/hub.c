@@ -223,7 +223,7 @@ take_caps(struct hub *hub)
 {
     const struct link_caps *caps = link_caps_of(hub->link);
     uint16_t mtu = hub->mtu < caps->mtu_max ? hub->mtu : caps->mtu_max;
-    stack_set_link(hub->stack, mtu, caps->csum_offload, caps->tso);
+    stack_set_link(hub->stack, mtu, caps->csum_offload, caps->tso, caps->tso6);
 }
 
 static void

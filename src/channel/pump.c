@@ -167,6 +167,7 @@ write_host(struct pump *p)
         return false;
     f->at += (size_t)n;
     f->len -= (size_t)n;
+    loop_moved(p->loop, (size_t)n);
     if (p->events.bytes_from_guest)
         *p->events.bytes_from_guest += (uint64_t)n;
     return true;
@@ -252,6 +253,7 @@ write_guest(struct pump *p)
         return false;
     f->at += (size_t)n;
     f->len -= (size_t)n;
+    loop_moved(p->loop, (size_t)n);
     if (p->events.bytes_to_guest)
         *p->events.bytes_to_guest += (uint64_t)n;
     return true;

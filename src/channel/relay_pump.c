@@ -92,6 +92,7 @@ relay_write_to_host(struct relay *r, const struct iovec *iov, int iovcnt)
         return 0;
     r->moved_us = loop_now_us(r->hub->loop);
     r->hub->channels[r->channel].counters->bytes_from_guest += (uint64_t)n;
+    loop_moved(r->hub->loop, (size_t)n);
     return (size_t)n;
 }
 
@@ -175,6 +176,7 @@ relay_pump_to_guest(struct relay *r)
         if (n > 0) {
             r->moved_us = loop_now_us(r->hub->loop);
             r->hub->channels[r->channel].counters->bytes_to_guest += (uint64_t)n;
+            loop_moved(r->hub->loop, (size_t)n);
         }
         if (r->host.end.codec && n != -EAGAIN && !r->write_failed) {
             r->writable = true; // what was read may have opened the codec, or made it owe an answer

@@ -134,6 +134,7 @@ flow_run(struct splice *s, int from)
         moved += n;
     }
     s->moved |= moved > 0;
+    loop_moved(s->loop, moved);
 
     if (f->done)
         return;

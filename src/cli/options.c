@@ -74,9 +74,22 @@ set_net(struct settings *s, const char *value, struct error *err)
 }
 
 static int
+set_net6(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_net6(&s->guest, value, err);
+}
+
+static int
 set_mtu(struct settings *s, const char *value, struct error *err)
 {
+    s->has_mtu = true;
     return guest_config_set_mtu(&s->guest, value, err);
+}
+
+static int
+set_poll_max_ns(struct settings *s, const char *value, struct error *err)
+{
+    return guest_config_set_poll_max_ns(&s->guest, value, err);
 }
 
 static int
@@ -334,9 +347,20 @@ static const struct cli_option options[] = {
      "network of the guest (10.0.2.0/24): channels are at\n"
      "its .4, the guest at its .15",
      EVERY_COMMAND, set_net},
-    {"--mtu", NULL, "BYTES", "largest IP packet, 576 to 65520 (1500)", EVERY_COMMAND, set_mtu},
+    {"--net6", NULL, "NETWORK|off",
+     "its IPv6 network (fd10:0:2::/64): channels are at its ::4\n"
+     "too, where the link carries frames",
+     EVERY_COMMAND, set_net6},
+    {"--mtu", NULL, "BYTES",
+     "largest IP packet, 576 to 65520 (1500; for a virtio NIC of\n"
+     "QEMU's by a stream 65520)",
+     EVERY_COMMAND, set_mtu},
     {"--max-connections", NULL, "N", "of the guest at once, 1 to 65536 (4096)", EVERY_COMMAND,
      set_max_connections},
+    {"--poll-max-ns", NULL, "N",
+     "while waits are short, look for events for so long before\n"
+     "sleeping, 0 to 1000000 (50000); 0: sleep at once",
+     EVERY_COMMAND, set_poll_max_ns},
     {"--sandbox", NULL, "on|worker|off",
      "whether our processes are locked up (on); worker: the one\n"
      "that reads what the guest sends alone, or off, where the\n"

@@ -20,6 +20,7 @@ struct settings {
     const char *socket_dir;    // --socket-dir; NULL when not given
     const char *vmi, *domain;  // the documents of kubevirt-hook; NULL when not given
     bool has_name;             // --name was given
+    bool has_mtu;              // --mtu was given
     bool reverse;              // xml --reverse
     int verbosity;             // --quiet: -1; else the number of --verbose
     bool dry_run;

@@ -24,10 +24,13 @@
 #define NETDEV_ID "vmchannel0"
 #define USB_ID    "vmchannel0-usb"
 
+#define ETHERNET_MTU 1500
+
 struct nic {
     const char *model;
     const char *options;    // for -device
     const char *controller; // a -device that must come before, or NULL
+    uint16_t mtu;           // the largest, for NICs whose driver is told by the device; else 0
     const char *about;
 };
 
@@ -36,14 +39,15 @@ struct nic {
 #define PCI "romfile="
 
 static const struct nic nics[] = {
-    {"virtio-net-pci", PCI, NULL, "the default, and the fastest"},
-    {"e1000", PCI, NULL, "Intel 82540EM"},
-    {"e1000e", PCI, NULL, "Intel 82574L"},
-    {"rtl8139", PCI, NULL, "Realtek"},
-    {"pcnet", PCI, NULL, "AMD"},
-    {"ne2k_pci", PCI, NULL, "NE2000"},
-    {"vmxnet3", PCI, NULL, "VMware"},
-    {"usb-net", "bus=" USB_ID ".0", "qemu-xhci,id=" USB_ID, "USB CDC Ethernet, with a controller"},
+    {"virtio-net-pci", PCI, NULL, 65520, "the default, and the fastest"},
+    {"e1000", PCI, NULL, 0, "Intel 82540EM"},
+    {"e1000e", PCI, NULL, 0, "Intel 82574L"},
+    {"rtl8139", PCI, NULL, 0, "Realtek"},
+    {"pcnet", PCI, NULL, 0, "AMD"},
+    {"ne2k_pci", PCI, NULL, 0, "NE2000"},
+    {"vmxnet3", PCI, NULL, 0, "VMware"},
+    {"usb-net", "bus=" USB_ID ".0", "qemu-xhci,id=" USB_ID, 0,
+     "USB CDC Ethernet, with a controller"},
 };
 
 #define NIC_COUNT (sizeof(nics) / sizeof(nics[0]))
@@ -87,10 +91,28 @@ struct qemu_command {
     char *netdev, *device; // in argv; netdev may be NULL
 };
 
-static struct qemu_command
-make_command(char **argv, const char *nic_text, char *netdev, const struct qemu_vhost *vhost)
+// Without offload a frame is a segment, so what a guest moves in a second goes by their size: where
+// the NIC can, it is as large as the link takes. A vhost-user guest has offload, and the MTU from
+// our back end.
+static uint16_t
+choose_mtu(const struct settings *s, enum qemu_link link, const struct nic *nic)
 {
-    struct nic nic = find_nic(nic_text);
+    bool may_grow = !s->has_mtu && link == QEMU_LINK_STREAM && nic->mtu;
+    return may_grow ? nic->mtu : s->guest.mtu;
+}
+
+// "" or one more property.
+static char *
+mtu_property(const struct nic *nic, enum qemu_link link, uint16_t mtu)
+{
+    bool is_told = nic->mtu && link != QEMU_LINK_VHOST_USER && mtu != ETHERNET_MTU;
+    return is_told ? format(",host_mtu=%u", (unsigned)mtu) : format("%s", "");
+}
+
+static struct qemu_command
+make_command(char **argv, const struct nic *nic, const char *nic_text, const char *mtu,
+             char *netdev, const struct qemu_vhost *vhost)
+{
     struct qemu_command c;
     size_t count = 0, model_len = strcspn(nic_text, ",");
     while (argv[count])
@@ -99,9 +121,9 @@ make_command(char **argv, const char *nic_text, char *netdev, const struct qemu_
     if (!c.argv)
         die_errno(ENOMEM, "command line");
     c.netdev = netdev;
-    c.device = format("%.*s,netdev=" NETDEV_ID "%s%s%s%s", (int)model_len, nic_text,
-                      *nic.options ? "," : "", nic.options, vhost ? vhost->device_options : "",
-                      nic_text + model_len);
+    c.device = format("%.*s,netdev=" NETDEV_ID "%s%s%s%s%s", (int)model_len, nic_text,
+                      *nic->options ? "," : "", nic->options, mtu,
+                      vhost ? vhost->device_options : "", nic_text + model_len);
 
     memcpy(c.argv, argv, count * sizeof(*c.argv));
     for (size_t i = 0; vhost && vhost->words[i]; i++)
@@ -110,9 +132,9 @@ make_command(char **argv, const char *nic_text, char *netdev, const struct qemu_
         c.argv[count++] = (char *)"-netdev";
         c.argv[count++] = c.netdev;
     }
-    if (nic.controller) {
+    if (nic->controller) {
         c.argv[count++] = (char *)"-device";
-        c.argv[count++] = (char *)nic.controller;
+        c.argv[count++] = (char *)nic->controller;
     }
     c.argv[count++] = (char *)"-device";
     c.argv[count++] = c.device;
@@ -226,16 +248,20 @@ open_side(struct other_side *side, char **argv)
 }
 
 static int
-start_qemu(const struct settings *s, enum qemu_link link, const char *nic, char **argv)
+start_qemu(struct settings *s, enum qemu_link link, const char *nic_text, char **argv)
 {
+    struct nic nic = find_nic(nic_text);
+    s->guest.mtu = choose_mtu(s, link, &nic);
+    char *mtu = mtu_property(&nic, link, s->guest.mtu);
     struct other_side side = {.kind = link, .qemu_fd = -1, .link_fd = -1};
     char end;
     side.control = settings_control(s, &side.control_by_name);
 
     char *netdev = open_side(&side, argv);
     int status_fd = start_broker(&s->guest, &side);
-    struct qemu_command c =
-        make_command(argv, nic, netdev, link == QEMU_LINK_VHOST_USER ? &side.vhost : NULL);
+    struct qemu_command c = make_command(argv, &nic, nic_text, mtu, netdev,
+                                         link == QEMU_LINK_VHOST_USER ? &side.vhost : NULL);
+    free(mtu);
     if (side.qemu_fd >= 0)
         fcntl(side.qemu_fd, F_SETFD, 0);
     execvp(c.argv[0], c.argv);

@@ -4,6 +4,7 @@
 // link/netns; which process does what, and when, is run.c's.
 #include "cli/run_netns.h"
 
+#include "base/log.h"
 #include "link/netns.h"
 
 #include <errno.h>
@@ -16,9 +17,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GUEST_IF   "vmc0" // what COMMAND sees
-#define CARRIER_MS 500
-#define OUR_IF     "vmc1" // packet: the far side of it, where the AF_PACKET socket is
+#define GUEST_IF    "vmc0" // what COMMAND sees
+#define CARRIER_MS  500
+#define IPV6_PREFIX 64
+#define OUR_IF      "vmc1" // packet: the far side of it, where the AF_PACKET socket is
 
 int
 run_netns_enter(struct error *err)
@@ -134,11 +136,24 @@ wait_for_carrier(const char *ifname)
     close(fd);
 }
 
+// Where the kernel has none, or the MTU is too small for it, COMMAND has IPv4 alone.
+static void
+add_ipv6(const struct guest_config *guest)
+{
+    const struct ipv6_addr addr = guest_config_guest_addr6(guest);
+    struct error err;
+    if (ipv6_addr_is_none(&addr))
+        netns_disable_ipv6(GUEST_IF);
+    else if (netns_add_addr6(GUEST_IF, &addr, IPV6_PREFIX, &err) < 0)
+        log_debug("%s: no IPv6: %s", guest->name, err.text);
+}
+
 static int
 bring_up_guest_if(const struct guest_config *guest, struct error *err)
 {
-    netns_disable_ipv6(GUEST_IF);
     int rc = netns_set_mtu(GUEST_IF, guest->mtu, err);
+    if (rc == 0)
+        add_ipv6(guest);
     if (rc == 0)
         rc = netns_add_addr(GUEST_IF, guest->guest_addr, (uint8_t)prefix_len(guest), err);
     if (rc == 0)

@@ -50,6 +50,12 @@ print_settings(const struct settings *s, const struct link_spec *link)
     printf("network:  %s/%d, channels at %s, guest at %s, MTU %u\n", addr_text(g->net, net),
            __builtin_popcount(g->netmask), addr_text(g->channel_addr, channel),
            addr_text(g->guest_addr, guest), g->mtu);
+    const struct ipv6_addr channel6 = guest_config_channel_addr6(g);
+    char net6[INET6_ADDRSTRLEN], text6[INET6_ADDRSTRLEN];
+    if (link_kind_is_frames(link->kind) && !ipv6_addr_is_none(&channel6))
+        printf("IPv6:     %s/64, channels at %s\n",
+               inet_ntop(AF_INET6, &g->net6, net6, sizeof(net6)),
+               inet_ntop(AF_INET6, &channel6, text6, sizeof(text6)));
     for (size_t i = 0; i < g->channel_count; i++)
         print_channel(&g->channels[i]);
     printf("memory:   at most %llu MiB, with all of %u connections in use and stalled\n",

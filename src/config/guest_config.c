@@ -15,12 +15,17 @@
 #define PREFIX_MAX    27 // room for .4 and .15 below the broadcast address
 #define CHANNEL_HOST  4
 #define GUEST_HOST    15
+#define GUEST_HOST6   0x15 // reads the same
 #define MTU_MIN       576
 #define MTU_MAX       65520
 #define MTU_DEFAULT   1500
 #define MAX_CONNS     65536
 #define CONNS_DEFAULT 4096
+#define POLL_MAX_NS     1000000
+#define POLL_DEFAULT_NS 50000
 #define NET_ACCEPTED  "accepted: A.B.C.D/8 to /27, host bits zero, as in 10.0.2.0/24"
+
+#define NET6_ACCEPTED "accepted: off, or a prefix of 64 bits, all others zero, as in fd10:0:2::/64"
 
 // base/options' idea of a number (digits alone), for text that stands alone.
 static bool
@@ -47,8 +52,10 @@ guest_config_init(struct guest_config *c)
     memset(c, 0, sizeof(*c));
     snprintf(c->name, sizeof(c->name), "guest");
     set_net(c, 0x0a000200, 0xffffff00);
+    c->net6 = (struct ipv6_addr){{0xfd, 0x10, 0, 0, 0, 2}};
     c->mtu = MTU_DEFAULT;
     c->max_conns = CONNS_DEFAULT;
+    c->poll_max_ns = POLL_DEFAULT_NS;
     c->access = UNIX_ACCESS_AS_MADE;
 }
 
@@ -94,6 +101,54 @@ guest_config_set_net(struct guest_config *c, const char *text, struct error *err
         return error_set(err, 0, "net '%.64s': not a unicast network; " NET_ACCEPTED, text);
     set_net(c, net, netmask);
     return 0;
+}
+
+int
+guest_config_set_net6(struct guest_config *c, const char *text, struct error *err)
+{
+    static const char prefix_len[] = "/64";
+    static const uint8_t no_host[8];
+    char addr[INET6_ADDRSTRLEN] = "";
+    struct ipv6_addr net;
+    if (strcmp(text, "off") == 0) {
+        c->net6 = (struct ipv6_addr){{0}};
+        return 0;
+    }
+    const char *slash = strchr(text, '/');
+    if (!slash || (size_t)(slash - text) >= sizeof(addr) || strcmp(slash, prefix_len) != 0)
+        return error_set(err, 0, "net6 '%.64s': not a network; " NET6_ACCEPTED, text);
+    memcpy(addr, text, (size_t)(slash - text));
+    if (inet_pton(AF_INET6, addr, net.octet) != 1)
+        return error_set(err, 0, "net6 '%.64s': not an IPv6 address; " NET6_ACCEPTED, text);
+    if (memcmp(net.octet + 8, no_host, 8) != 0)
+        return error_set(err, 0, "net6 '%.64s': host bits are not zero; " NET6_ACCEPTED, text);
+    // Reserved; link-local, where a guest makes no address from a prefix; multicast.
+    if (net.octet[0] == 0 || (net.octet[0] == 0xfe && net.octet[1] >> 6 == 2) ||
+        net.octet[0] == 0xff)
+        return error_set(err, 0, "net6 '%.64s': not a unicast network; " NET6_ACCEPTED, text);
+    c->net6 = net;
+    return 0;
+}
+
+static struct ipv6_addr
+host_of_net6(const struct guest_config *c, uint8_t host)
+{
+    struct ipv6_addr addr = c->net6;
+    if (!ipv6_addr_is_none(&addr))
+        addr.octet[15] = host;
+    return addr;
+}
+
+struct ipv6_addr
+guest_config_channel_addr6(const struct guest_config *c)
+{
+    return host_of_net6(c, CHANNEL_HOST);
+}
+
+struct ipv6_addr
+guest_config_guest_addr6(const struct guest_config *c)
+{
+    return host_of_net6(c, GUEST_HOST6);
 }
 
 // The name stands in log lines, in the identity vmchannel/NAME/PORT/N and in paths.
@@ -143,4 +198,10 @@ int
 guest_config_set_max_conns(struct guest_config *c, const char *text, struct error *err)
 {
     return set_number("max-connections", text, 1, MAX_CONNS, &c->max_conns, err);
+}
+
+int
+guest_config_set_poll_max_ns(struct guest_config *c, const char *text, struct error *err)
+{
+    return set_number("poll-max-ns", text, 0, POLL_MAX_NS, &c->poll_max_ns, err);
 }

@@ -44,7 +44,7 @@ struct channel {
 struct opener {
     struct loop *loop;
     char guest[64];
-    uint32_t channel_addr;
+    struct proxy_peer channel_addr; // port 0
     struct opener_events events;
     void *ctx;
     const struct channel_spec *specs; // the caller's
@@ -187,8 +187,10 @@ introduce(const struct request *r, const struct end_fds *fds, struct error *err)
         return 0;
     snprintf(id, sizeof(id), "vmchannel/%s/%u/%llu", ch->opener->guest, ch->spec->port,
              (unsigned long long)r->number);
+    struct proxy_peer channel = ch->opener->channel_addr;
+    channel.port = ch->spec->port;
     const struct proxy_header h = {.guest = r->guest,
-                                   .channel = {ch->opener->channel_addr, ch->spec->port},
+                                   .channel = channel,
                                    .id = id,
                                    .guest_name = ch->opener->guest,
                                    .guest_uuid = "",
@@ -427,7 +429,8 @@ opener_new(const struct opener_config *config, struct error *err)
     o->has_stdio = config->has_stdio;
     o->access = config->access;
     o->channels_max = max;
-    o->channel_addr = config->channel_addr;
+    o->channel_addr.addr = config->channel_addr;
+    o->channel_addr.addr6 = config->channel_addr6;
     snprintf(o->guest, sizeof(o->guest), "%s", config->guest);
     for (size_t i = 0; i < config->channel_count; i++) {
         if (channel_spec_is_used(&config->channels[i]) && opener_add(o, (uint16_t)i, err) < 0) {

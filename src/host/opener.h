@@ -35,6 +35,7 @@ struct opener_config {
     struct loop *loop;
     const char *guest;                   // for log lines and identities, copied
     uint32_t channel_addr;               // what guests connect to, host order: for proxy=v2
+    struct ipv6_addr channel_addr6;      // likewise, :: without IPv6
     const struct channel_spec *channels; // the caller's, outlive the opener
     size_t channel_count;                // those not in use are passed over
     size_t channels_max; // that there ever may be, with opener_add; 0: channel_count

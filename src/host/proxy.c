@@ -14,7 +14,9 @@
 #define VERSION_PROXY 0x21 // version 2, on behalf of somebody
 #define UNSPEC        0x00
 #define TCP_OVER_IPV4 0x11
-#define ADDRESSES_LEN 12
+#define TCP_OVER_IPV6 0x21
+#define IPV4_LEN      12u
+#define IPV6_LEN      36u
 
 #define TLV_UNIQUE_ID    0x05 // PP2_TYPE_UNIQUE_ID
 #define TLV_GUEST_NAME   0xe0 // 0xE0 to 0xEF: for applications
@@ -42,16 +44,26 @@ size_t
 proxy_header_write(const struct proxy_header *h, uint8_t out[PROXY_HEADER_MAX])
 {
     struct writer w = writer_of(out, PROXY_HEADER_MAX);
-    bool has_addr = h->guest.addr != 0;
-    size_t len = (has_addr ? ADDRESSES_LEN : 0) + tlv_len(h->id) + tlv_len(h->guest_name) +
-                 tlv_len(h->guest_uuid) + tlv_len(h->channel_name);
+    bool is_ipv4 = h->guest.addr != 0;
+    bool is_ipv6 = !is_ipv4 && !ipv6_addr_is_none(&h->guest.addr6);
+    size_t len = (is_ipv4   ? IPV4_LEN
+                  : is_ipv6 ? IPV6_LEN
+                            : 0u) +
+                 tlv_len(h->id) + tlv_len(h->guest_name) + tlv_len(h->guest_uuid) +
+                 tlv_len(h->channel_name);
     writer_bytes(&w, SIGNATURE, SIGNATURE_LEN);
     writer_u8(&w, VERSION_PROXY);
-    writer_u8(&w, has_addr ? TCP_OVER_IPV4 : UNSPEC);
+    writer_u8(&w, is_ipv4 ? TCP_OVER_IPV4 : is_ipv6 ? TCP_OVER_IPV6 : UNSPEC);
     writer_u16(&w, (uint16_t)len);
-    if (has_addr) {
+    if (is_ipv4) {
         writer_u32(&w, h->guest.addr);
         writer_u32(&w, h->channel.addr);
+    }
+    if (is_ipv6) {
+        writer_bytes(&w, &h->guest.addr6, sizeof(h->guest.addr6));
+        writer_bytes(&w, &h->channel.addr6, sizeof(h->channel.addr6));
+    }
+    if (is_ipv4 || is_ipv6) {
         writer_u16(&w, h->guest.port);
         writer_u16(&w, h->channel.port);
     }

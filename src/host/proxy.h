@@ -3,15 +3,19 @@
 // 2.2.x), that leads the stream of a host end and tells the service which guest is calling.
 #pragma once
 
+#include "base/ipv6_addr.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
 #define PROXY_HEADER_MAX 576
 
-// Addresses are in host order; addr 0: not known (a link without addresses), then none is told.
+// One has an IPv4 address (host order) or an IPv6 one, a channel may have both. A guest of neither
+// (a link without addresses) is not told of.
 struct proxy_peer {
-    uint32_t addr; // the guest's
+    uint32_t addr; // 0: none
     uint16_t port;
+    struct ipv6_addr addr6; // ::: none
 };
 
 struct proxy_header {

@@ -39,7 +39,7 @@ static void
 hub_wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
 {
     struct vmc *v = ctx;
-    const struct proxy_peer guest = {peer->addr, peer->port};
+    const struct proxy_peer guest = {.addr = peer->addr, .port = peer->port, .addr6 = peer->addr6};
     opener_open(v->opener, session, channel, &guest);
 }
 
@@ -92,6 +92,7 @@ start_opener(struct vmc *v, const struct vmc_config *config, struct error *err)
     struct opener_config oc = {.loop = v->loop,
                                .guest = config->guest,
                                .channel_addr = config->channel_addr,
+                               .channel_addr6 = config->channel_addr6,
                                .channels = v->channels,
                                .channel_count = config->channel_count,
                                .channels_max = HUB_CHANNELS_MAX,
@@ -138,6 +139,7 @@ start_hub(struct vmc *v, const struct vmc_config *config, struct error *err)
              .addr = a,
              .guest_addr = config->guest_addr,
              .netmask = config->netmask,
+             .addr6 = config->channel_addr6,
              .mtu = config->mtu,
              .max_conns = config->max_conns,
              .max_half_open = config->max_conns < HALF_OPEN_MAX ? config->max_conns : HALF_OPEN_MAX,

@@ -21,8 +21,9 @@ struct vmc_config {
     uint32_t channel_addr; // host order: what the guest connects to (10.0.2.4)
     uint32_t guest_addr;   // what DHCP leases (10.0.2.15)
     uint32_t netmask;
-    uint16_t mtu;       // largest IP packet without GSO, 576..65520
-    uint32_t max_conns; // at once
+    struct ipv6_addr channel_addr6; // what it may connect to as well (fd10:0:2::4); ::: no IPv6
+    uint16_t mtu;                   // largest IP packet without GSO, 576..65520
+    uint32_t max_conns;             // at once
     const struct channel_spec
         *channels; // copied; ports are distinct; of port 0 and not inward: not in use
     size_t channel_count;

@@ -13,6 +13,7 @@ struct link_caps {
     uint16_t mtu_max;  // largest IP packet the link can carry to the guest without GSO
     bool csum_offload; // takes FRAME_CSUM_PARTIAL
     bool tso;          // takes FRAME_GSO_TCP4
+    bool tso6;         // takes FRAME_GSO_TCP6
 };
 
 struct link_events {
@@ -44,7 +45,7 @@ link_new_stream(struct loop *loop, int fd, const struct link_events *events, voi
 struct link *
 link_new_message(struct loop *loop, int fd, const struct link_events *events, void *ctx);
 // tap: an open tun/tap queue with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR; sets TUNSETVNETHDRSZ 12 and
-// TUNSETOFFLOAD (CSUM, TSO4) by itself.
+// TUNSETOFFLOAD (CSUM, TSO4, TSO6) by itself.
 struct link *link_new_tap(struct loop *loop, int fd, const struct link_events *events, void *ctx);
 // packet: a bound AF_PACKET SOCK_RAW socket on the far side of a veth pair; sets PACKET_VNET_HDR
 // (and whatever it needs) by itself; ignores its own outgoing frames.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/ipv6_addr.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +23,10 @@ int netns_run(const char *path, int (*fn)(void *arg, int *fds, size_t *count, st
 int netns_link_up(const char *ifname, struct error *err);
 int netns_set_mtu(const char *ifname, uint16_t mtu, struct error *err);
 int netns_add_addr(const char *ifname, uint32_t addr, uint8_t prefix_len, struct error *err);
+// IPv6, usable at once: nobody is asked whether it is in use. The interface asks for no address of
+// its own and takes none from routers.
+int netns_add_addr6(const char *ifname, const struct ipv6_addr *addr, uint8_t prefix_len,
+                    struct error *err);
 int netns_add_veth(const char *a, const char *b, struct error *err);
 // Turns IPv6 off on the interface, so that it stays silent; missing IPv6 is fine.
 void netns_disable_ipv6(const char *ifname);

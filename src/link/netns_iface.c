@@ -129,27 +129,64 @@ netns_set_mtu(const char *ifname, uint16_t mtu, struct error *err)
     return rc < 0 ? error_set(err, -rc, "%s: cannot set the MTU to %u", ifname, mtu) : 0;
 }
 
-int
-netns_add_addr(const char *ifname, uint32_t addr, uint8_t prefix_len, struct error *err)
+// Where it cannot be written the interface is merely less quiet.
+static void
+write_ipv6_conf(const char *ifname, const char *name, const char *value)
 {
-    struct in_addr in = {htonl(addr)};
-    char text[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &in, text, sizeof(text));
-    unsigned index = if_nametoindex(ifname);
-    int rc = index == 0 ? -errno : 0;
+    char path[128];
+    // The name becomes part of a path; the kernel would not take such a name either.
+    if (strchr(ifname, '/') || strlen(ifname) >= IFNAMSIZ)
+        return;
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", ifname, name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = write(fd, value, strlen(value));
+    (void)n;
+    close(fd);
+}
+
+// body: but for the interface; addr: as many bytes as its family has.
+static int
+add_addr(const char *ifname, struct ifaddrmsg body, const void *addr, size_t len, struct error *err)
+{
+    char text[INET6_ADDRSTRLEN];
+    inet_ntop(body.ifa_family, addr, text, sizeof(text));
+    body.ifa_index = if_nametoindex(ifname);
+    int rc = body.ifa_index == 0 ? -errno : 0;
     if (rc == 0) {
-        struct ifaddrmsg body = {
-            .ifa_family = AF_INET, .ifa_prefixlen = prefix_len, .ifa_index = index};
         struct request r;
         // REPLACE: an address that is there already, as after a restart, is as good.
         request_init(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &body, sizeof(body));
-        request_attr(&r, IFA_LOCAL, &in, sizeof(in));
-        request_attr(&r, IFA_ADDRESS, &in, sizeof(in));
+        request_attr(&r, IFA_LOCAL, addr, len);
+        request_attr(&r, IFA_ADDRESS, addr, len);
         rc = request_run(&r);
     }
     if (rc < 0)
-        return error_set(err, -rc, "%s: cannot add the address %s/%u", ifname, text, prefix_len);
+        return error_set(err, -rc, "%s: cannot add the address %s/%u", ifname, text,
+                         body.ifa_prefixlen);
     return 0;
+}
+
+int
+netns_add_addr(const char *ifname, uint32_t addr, uint8_t prefix_len, struct error *err)
+{
+    const struct in_addr in = {htonl(addr)};
+    return add_addr(ifname, (struct ifaddrmsg){.ifa_family = AF_INET, .ifa_prefixlen = prefix_len},
+                    &in, sizeof(in), err);
+}
+
+int
+netns_add_addr6(const char *ifname, const struct ipv6_addr *addr, uint8_t prefix_len,
+                struct error *err)
+{
+    write_ipv6_conf(ifname, "accept_ra", "0");
+    write_ipv6_conf(ifname, "addr_gen_mode", "1"); // no link-local address either
+    return add_addr(ifname,
+                    (struct ifaddrmsg){.ifa_family = AF_INET6,
+                                       .ifa_prefixlen = prefix_len,
+                                       .ifa_flags = IFA_F_NODAD},
+                    addr, sizeof(*addr), err);
 }
 
 int
@@ -176,16 +213,5 @@ netns_add_veth(const char *a, const char *b, struct error *err)
 void
 netns_disable_ipv6(const char *ifname)
 {
-    char path[128];
-    // The name becomes part of a path; the kernel would not take such a name either.
-    if (strchr(ifname, '/') || strlen(ifname) >= IFNAMSIZ)
-        return;
-    snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    // Where it cannot be written the interface is merely less quiet.
-    ssize_t n = write(fd, "1", 1);
-    (void)n;
-    close(fd);
+    write_ipv6_conf(ifname, "disable_ipv6", "1");
 }

@@ -183,8 +183,8 @@ link_new_packet(struct loop *loop, int fd, const struct link_events *events, voi
     }
     struct vnet_link *l = &p->l;
     l->base.ops = &packet_ops;
-    l->base.caps =
-        (struct link_caps){.mtu_max = interface_mtu(fd), .csum_offload = true, .tso = true};
+    l->base.caps = (struct link_caps){
+        .mtu_max = interface_mtu(fd), .csum_offload = true, .tso = true, .tso6 = true};
     l->hdr_bytes = VNET_HDR_BYTES;
     l->read_frame = packet_read;
     l->is_gone_after_read = is_gone_after_read;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The tap link: a queue of a tap interface, opened by link/open.h or inherited. Frames come and go
-// with a virtio_net_hdr, checksums left to the other side and TCP/IPv4 super-frames included.
+// with a virtio_net_hdr, checksums left to the other side and TCP super-frames included.
 #include "link/vnet_hdr.h"
 #include "link/vnet_link.h"
 
@@ -48,9 +48,10 @@ link_new_tap(struct loop *loop, int fd, const struct link_events *events, void *
         return NULL;
     }
     // What we take. A kernel that refuses gives whole, summed frames and still takes ours.
-    ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4);
+    ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
     l->base.ops = &tap_ops;
-    l->base.caps = (struct link_caps){.mtu_max = 65520, .csum_offload = true, .tso = true};
+    l->base.caps =
+        (struct link_caps){.mtu_max = 65520, .csum_offload = true, .tso = true, .tso6 = true};
     l->hdr_bytes = VNET_HDR_V1_BYTES;
     l->read_frame = tap_read;
     l->is_gone_after_read = is_gone_after_read;

@@ -110,7 +110,15 @@ is_negotiated(const struct vhost_link *l, const struct frame *frame)
 {
     if (frame->csum == FRAME_CSUM_PARTIAL && !(l->dev.features & VIRTIO_NET_CSUM))
         return false;
-    return frame->gso == FRAME_GSO_NONE || (l->dev.features & VIRTIO_NET_HOST_TSO4);
+    switch (frame->gso) {
+    case FRAME_GSO_NONE:
+        return true;
+    case FRAME_GSO_TCP4:
+        return l->dev.features & VIRTIO_NET_HOST_TSO4;
+    case FRAME_GSO_TCP6:
+        return l->dev.features & VIRTIO_NET_HOST_TSO6;
+    }
+    return false;
 }
 
 static void
@@ -209,10 +217,11 @@ update_caps(struct vhost_link *l)
     struct link_caps caps = {.mtu_max = MTU_MAX};
     caps.csum_offload = f & VIRTIO_NET_GUEST_CSUM;
     caps.tso = caps.csum_offload && (f & VIRTIO_NET_GUEST_TSO4);
+    caps.tso6 = caps.csum_offload && (f & VIRTIO_NET_GUEST_TSO6);
     if (l->dev.mtu)
         caps.mtu_max = l->dev.mtu;
     if (caps.mtu_max == l->base.caps.mtu_max && caps.tso == l->base.caps.tso &&
-        caps.csum_offload == l->base.caps.csum_offload)
+        caps.tso6 == l->base.caps.tso6 && caps.csum_offload == l->base.caps.csum_offload)
         return;
     l->base.caps = caps;
     l->refused = false;
@@ -381,7 +390,8 @@ vhost_send(struct link *link, const struct frame *frame)
     struct vhost_link *l = (struct vhost_link *)link;
     struct vhost_ring *ring = &l->dev.rings[VHOST_RING_TO_GUEST];
     bool unfit = (frame->csum == FRAME_CSUM_PARTIAL && !link->caps.csum_offload) ||
-                 (frame->gso != FRAME_GSO_NONE && !link->caps.tso);
+                 (frame->gso == FRAME_GSO_TCP4 && !link->caps.tso) ||
+                 (frame->gso == FRAME_GSO_TCP6 && !link->caps.tso6);
     if (unfit || !vhost_ring_is_active(ring)) {
         link->stats.dropped_out++; // as a NIC does that nobody listens to
         return true;

@@ -25,6 +25,7 @@ enum {
 enum {
     GSO_TYPE_NONE = 0,
     GSO_TYPE_TCPV4 = 1,
+    GSO_TYPE_TCPV6 = 4,
     GSO_TYPE_ECN = 0x80, // on top of a type: CWR is set on the first segment only
 };
 
@@ -70,9 +71,10 @@ parse_gso(const uint8_t *hdr, struct frame *frame)
     frame->gso_size = 0;
     if (hdr[AT_GSO_TYPE] == GSO_TYPE_NONE)
         return true;
-    if ((hdr[AT_GSO_TYPE] & ~GSO_TYPE_ECN) != GSO_TYPE_TCPV4)
+    uint8_t type = hdr[AT_GSO_TYPE] & (uint8_t)~GSO_TYPE_ECN;
+    if (type != GSO_TYPE_TCPV4 && type != GSO_TYPE_TCPV6)
         return false;
-    frame->gso = FRAME_GSO_TCP4;
+    frame->gso = type == GSO_TYPE_TCPV4 ? FRAME_GSO_TCP4 : FRAME_GSO_TCP6;
     frame->gso_size = get_u16(hdr + AT_GSO_SIZE);
     return frame->gso_size != 0;
 }
@@ -93,8 +95,8 @@ vnet_hdr_emit(uint8_t *hdr, size_t len, const struct frame *frame)
         put_u16(hdr + AT_CSUM_START, frame->l4_offset);
         put_u16(hdr + AT_CSUM_OFFSET, frame->csum_offset);
     }
-    if (frame->gso == FRAME_GSO_TCP4) {
-        hdr[AT_GSO_TYPE] = GSO_TYPE_TCPV4;
+    if (frame->gso != FRAME_GSO_NONE) {
+        hdr[AT_GSO_TYPE] = frame->gso == FRAME_GSO_TCP4 ? GSO_TYPE_TCPV4 : GSO_TYPE_TCPV6;
         put_u16(hdr + AT_HDR_LEN, frame->header_len);
         put_u16(hdr + AT_GSO_SIZE, frame->gso_size);
     }

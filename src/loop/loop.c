@@ -19,6 +19,9 @@
 #define TURN_END_MAX    4
 #define TIMERS_AT_START 16
 #define TIMER_NONE      UINT32_MAX
+// So many short waits in a row before one is polled for: what comes now and then is slept for.
+#define POLL_AFTER 4
+#define BULK_BYTES (16u * 1024) // moved in a turn
 
 struct timer {
     void (*on_timer)(void *ctx); // NULL: on the free list
@@ -57,6 +60,10 @@ struct loop {
 
     struct turn_end turn_ends[TURN_END_MAX];
     int turn_end_count;
+
+    uint64_t poll_us;     // the longest poll; 0: none ever
+    unsigned short_waits; // in a row, up to POLL_AFTER
+    size_t moved;         // bytes, by this turn
 
     struct deferred *deferred;
     size_t deferred_count;
@@ -195,6 +202,53 @@ wait_ms(const struct loop *loop, int timeout_ms)
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+static int
+fetch(struct loop *loop, int timeout_ms)
+{
+    return epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, timeout_ms);
+}
+
+// Looks again and again, from start_us on. A look that took long was one of a process that others
+// wanted the CPU of: polling is at their cost, and stops.
+static int
+poll_events(struct loop *loop, uint64_t start_us)
+{
+    uint64_t before_us = start_us, now_us;
+    int n;
+    while ((n = fetch(loop, 0)) == 0) {
+        now_us = loop_clock_us();
+        if (now_us - start_us >= loop->poll_us)
+            break;
+        if (now_us - before_us >= loop->poll_us / 2) {
+            loop->short_waits = 0;
+            break;
+        }
+        before_us = now_us;
+    }
+    return n;
+}
+
+// As epoll_wait. To sleep and be woken costs both sides more than a short wait, the waker most of
+// all where the CPU that slept is a virtual one: so waits that have been short are polled for.
+static int
+wait_for_events(struct loop *loop, int timeout_ms)
+{
+    if (timeout_ms == 0 || loop->poll_us == 0)
+        return fetch(loop, timeout_ms);
+    uint64_t start_us = loop_clock_us();
+    if (loop->moved >= BULK_BYTES)
+        loop->short_waits = 0;
+    loop->moved = 0;
+    int n = loop->short_waits == POLL_AFTER ? poll_events(loop, start_us) : 0;
+    if (n == 0)
+        n = fetch(loop, timeout_ms);
+    if (loop_clock_us() - start_us > loop->poll_us)
+        loop->short_waits = 0;
+    else if (loop->short_waits < POLL_AFTER)
+        loop->short_waits++;
+    return n;
+}
+
 uint64_t
 loop_clock_us(void)
 {
@@ -321,6 +375,18 @@ loop_defer(struct loop *loop, void (*fn)(void *), void *ptr)
     loop->deferred[loop->deferred_count++] = (struct deferred){fn, ptr};
 }
 
+void
+loop_set_poll(struct loop *loop, uint32_t poll_us)
+{
+    loop->poll_us = poll_us;
+}
+
+void
+loop_moved(struct loop *loop, size_t bytes)
+{
+    loop->moved += bytes;
+}
+
 uint64_t
 loop_now_us(const struct loop *loop)
 {
@@ -345,7 +411,7 @@ loop_turn(struct loop *loop, int timeout_ms)
     assert(!loop->in_turn);
     // An object may be waiting to be freed from outside of a turn: do not sleep on it.
     int wait = loop->deferred_count ? 0 : wait_ms(loop, timeout_ms);
-    int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, wait);
+    int n = wait_for_events(loop, wait);
     if (n < 0 && errno != EINTR)
         return -errno;
     loop->in_turn = true;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct loop;
@@ -44,6 +45,12 @@ void loop_on_turn_end(struct loop *loop, void (*on_turn_end)(void *ctx), void *c
 
 // Frees ptr by fn(ptr) after the turn: for objects whose own callback is on the stack.
 void loop_defer(struct loop *loop, void (*fn)(void *), void *ptr);
+
+// While waits are short, they are polled for up to poll_us before the loop sleeps; 0 (as at first):
+// it sleeps at once. What a turn moves is told, as after many bytes a wait is better slept through:
+// what comes next is the more for it.
+void loop_set_poll(struct loop *loop, uint32_t poll_us);
+void loop_moved(struct loop *loop, size_t bytes);
 
 // CLOCK_MONOTONIC as of the start of the turn.
 uint64_t loop_now_us(const struct loop *loop);

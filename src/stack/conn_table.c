@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+static_assert(sizeof(struct stack_peer) == 4 + 2 * 2 + 16, "no padding: its bytes are hashed");
+
 static const char *const state_names[] = {
     [TCP_FREE] = "free",
     [TCP_OPENING] = "opening",
@@ -28,7 +30,16 @@ static uint32_t *
 bucket_of(const struct stack *s, const struct stack_peer *peer)
 {
     const uint32_t id[] = {peer->addr, (uint32_t)peer->local_port << 16 | peer->port};
-    return &s->buckets[siphash(&s->config.secret, id, sizeof id) & s->bucket_mask];
+    uint64_t hash = peer_is_ipv6(peer) ? siphash(&s->config.secret, peer, sizeof *peer)
+                                       : siphash(&s->config.secret, id, sizeof id);
+    return &s->buckets[hash & s->bucket_mask];
+}
+
+static bool
+peer_eq(const struct stack_peer *a, const struct stack_peer *b)
+{
+    return a->addr == b->addr && a->port == b->port && a->local_port == b->local_port &&
+           (!peer_is_ipv6(a) || ipv6_addr_eq(&a->addr6, &b->addr6));
 }
 
 struct conn *
@@ -45,8 +56,7 @@ conn_find(const struct stack *s, const struct stack_peer *peer)
 {
     for (uint32_t i = *bucket_of(s, peer); i != 0; i = s->conns[i - 1].hash_next) {
         struct conn *c = &s->conns[i - 1];
-        if (c->peer.addr == peer->addr && c->peer.port == peer->port &&
-            c->peer.local_port == peer->local_port)
+        if (peer_eq(&c->peer, peer))
             return c;
     }
     return NULL;

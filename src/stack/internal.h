@@ -7,6 +7,7 @@
 #include "base/wheel.h"
 #include "stack/stack.h"
 #include "wire/ipv4.h"
+#include "wire/ipv6.h"
 #include "wire/tcp.h"
 
 #include <assert.h>
@@ -22,15 +23,18 @@
 #define TCP_TIME_WAIT_US   10000000ull // 2 MSL for one hop that keeps nothing longer than 5 s
 #define TCP_ORPHAN_US      60000000ull // FIN-WAIT-2 without a host end, as Linux's tcp_fin_timeout
 #define TCP_ACK_DELAY_US   1000ull     // for an answer to ride on; RFC 9293 3.8.6.3
+#define TCP_STRETCH_AFTER  65536u       // bytes, of a guest that gets fewer ACKs from then on:
+#define TCP_STRETCH_SEGMENTS 8          // one for so many
 #define TCP_QUICK_ACKS     16          // sent at once after one that waited for no answer
 #define TCP_KEEPALIVE_US   7200000000ull // RFC 9293 3.8.4
 #define TCP_KEEPALIVE_STEP 75000000ull   // between unanswered probes
 #define TCP_KEEPALIVE_MAX  9             // unanswered probes
 #define TCP_MSS_DEFAULT    536           // RFC 9293 3.7.1: no MSS option
+#define TCP_MSS_DEFAULT6   1220          // likewise, by IPv6
 #define TCP_MSS_MIN        64            // an advertised MSS below this is read as this
 #define TCP_RANGES_MAX     16            // out-of-order runs kept; SACKed runs remembered
 #define TCP_CHALLENGES     100           // challenge ACKs per second, RFC 5961 7
-#define TCP_GSO_MAX        (65535 - 40)  // payload of the largest IPv4/TCP packet
+#define IP_PACKET_MAX      65535         // that we send, GSO or not
 // What all bulk connections together may have on their way over a link of small frames: about what
 // a guest's transmit queue holds (1 000 frames, with its ACKs among them). Beyond that it drops.
 #define SHARED_BYTES     (1024u * 1024)
@@ -219,7 +223,7 @@ struct stack {
 // A TCP segment as it arrived: parsed header, and where its payload stands.
 struct segment {
     struct tcp_header tcp;
-    uint32_t src; // guest address
+    struct stack_peer peer; // whom it is from, and to which port
     struct mac src_mac;
     const struct frame *frame;
     size_t payload_at; // offset into the frame
@@ -251,6 +255,18 @@ void conn_ready(struct stack *s, struct conn *c);               // onto the read
 void conn_touch(struct stack *s, struct conn *c);               // onto the turn's list
 struct conn *conn_pop(struct stack *s, struct conn_list *list); // ready or touched; NULL when empty
 
+// --- what differs between IPv4 and IPv6 ---------------------------------------------------------
+static inline bool
+peer_is_ipv6(const struct stack_peer *p)
+{
+    return p->addr == 0;
+}
+static inline uint32_t
+peer_ip_header_len(const struct stack_peer *p)
+{
+    return peer_is_ipv6(p) ? IPV6_HEADER_LEN : IPV4_HEADER_LEN;
+}
+
 // --- output.c: frames ----------------------------------------------------------------------------
 // Ethernet + IPv4 + the L4 bytes already in `l4` (scratch-like memory), checksummed by the caller.
 bool output_ipv4(struct stack *s, const struct mac *dst_mac, uint32_t dst, uint8_t protocol,
@@ -259,12 +275,17 @@ bool output_ipv4(struct stack *s, const struct mac *dst_mac, uint32_t dst, uint8
 // send ring from ring_offset. False when the link is full.
 bool output_segment(struct stack *s, struct conn *c, struct tcp_header *h, uint32_t ring_offset,
                     uint32_t len);
+// Sum of the pseudo-header between a peer and us, for `len` bytes of TCP.
+uint64_t output_tcp_pseudo(const struct stack *s, const struct stack_peer *peer, uint16_t len);
 // RST for a segment that belongs to no conn (RFC 9293 3.10.7.1).
 void output_reset_for(struct stack *s, const struct segment *seg);
+// An ICMPv6 message in scratch-like memory, whose checksum is filled here.
+bool output_icmp6(struct stack *s, const struct mac *dst_mac, const struct ipv6_addr *src,
+                  const struct ipv6_addr *dst, uint8_t *message, size_t len);
 bool output_arp(struct stack *s, const struct mac *dst, uint16_t op, const struct mac *target_mac,
                 uint32_t target_ip);
 
-// --- neighbour.c, icmp.c, dhcp_server.c ----------------------------------------------------------
+// --- neighbour.c, icmp.c, dhcp_server.c, icmp6.c, ndp.c ------------------------------------------
 void arp_input(struct stack *s, struct cursor *c);
 void neighbour_learn(struct stack *s, uint32_t addr, const struct mac *mac);
 const struct mac *neighbour_find(const struct stack *s, uint32_t addr); // NULL: unknown
@@ -274,6 +295,15 @@ void icmp_input(struct stack *s, const struct ether_header *eth, const struct ip
                 const struct frame *frame, size_t offset);
 void udp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_header *ip,
                const struct frame *frame, size_t offset);
+
+void icmp6_input(struct stack *s, const struct ether_header *eth, const struct ipv6_header *ip,
+                 const struct frame *frame, size_t offset);
+// Solicitations; c: behind the ICMPv6 header, in the scratch memory that the answer is made in.
+void ndp_neighbour_solicited(struct stack *s, const struct ether_header *eth,
+                             const struct ipv6_header *ip, struct cursor *c);
+void ndp_router_solicited(struct stack *s, const struct ether_header *eth,
+                          const struct ipv6_header *ip, struct cursor *c);
+bool is_bad_source6(const struct stack *s, const struct ipv6_addr *src); // nobody may answer it
 
 // --- tcp_input.c ---------------------------------------------------------------------------------
 void tcp_segment_input(struct stack *s, const struct segment *seg);

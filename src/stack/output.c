@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Builds frames: Ethernet and IPv4 around an L4 packet, checksums done here or left to the link as
+// Builds frames: Ethernet and IP around an L4 packet, checksums done here or left to the link as
 // it offered. What to send and when is decided elsewhere.
 #include "stack/internal.h"
 
 #include "wire/arp.h"
 #include "wire/checksum.h"
+#include "wire/ndp.h"
 
-#define L4_OFFSET       (ETHER_HEADER_LEN + IPV4_HEADER_LEN)
-#define TCP_CSUM_OFFSET 16
-#define HEADERS_MAX     (L4_OFFSET + TCP_HEADER_LEN_MAX)
-#define TTL             64
+#define L4_OFFSET4        (ETHER_HEADER_LEN + IPV4_HEADER_LEN)
+#define L4_OFFSET_MAX     (ETHER_HEADER_LEN + IPV6_HEADER_LEN)
+#define TCP_CSUM_OFFSET   16
+#define ICMP6_CSUM_OFFSET 2
+#define TTL               64
+
+static void
+put_u16(uint8_t *at, uint16_t v)
+{
+    at[0] = (uint8_t)(v >> 8);
+    at[1] = (uint8_t)v;
+}
 
 static bool
 emit(struct stack *s, const struct frame *frame)
@@ -25,8 +34,8 @@ emit(struct stack *s, const struct frame *frame)
 }
 
 static void
-emit_headers(struct stack *s, struct writer *w, const struct mac *dst_mac, uint32_t dst,
-             uint8_t protocol, size_t l4_len)
+emit_headers4(struct stack *s, struct writer *w, const struct mac *dst_mac, uint32_t dst,
+              uint8_t protocol, size_t l4_len)
 {
     ether_emit(w,
                &(struct ether_header){.dst = *dst_mac, .src = s->config.mac, .type = ETHER_IPV4});
@@ -41,54 +50,92 @@ emit_headers(struct stack *s, struct writer *w, const struct mac *dst_mac, uint3
                  });
 }
 
+static void
+emit_headers6(const struct stack *s, struct writer *w, const struct mac *dst_mac,
+              const struct ipv6_addr *src, const struct ipv6_addr *dst, uint8_t protocol,
+              size_t l4_len)
+{
+    ether_emit(w,
+               &(struct ether_header){.dst = *dst_mac, .src = s->config.mac, .type = ETHER_IPV6});
+    // What we say of neighbours must have passed no router (RFC 4861); it does no other any harm.
+    ipv6_emit(w, &(struct ipv6_header){
+                     .src = *src,
+                     .dst = *dst,
+                     .protocol = protocol,
+                     .hop_limit = protocol == IPV6_ICMP ? NDP_HOP_LIMIT : TTL,
+                     .payload_len = (uint16_t)l4_len,
+                 });
+}
+
+static bool
+emit_l4(struct stack *s, void *headers, size_t headers_len, const void *l4, size_t l4_len)
+{
+    const struct iovec iov[] = {
+        {.iov_base = headers, .iov_len = headers_len},
+        {.iov_base = (void *)(uintptr_t)l4, .iov_len = l4_len},
+    };
+    return emit(s, &(struct frame){.iov = iov,
+                                   .iovcnt = 2,
+                                   .len = headers_len + l4_len,
+                                   .header_len = (uint16_t)headers_len});
+}
+
 bool
 output_ipv4(struct stack *s, const struct mac *dst_mac, uint32_t dst, uint8_t protocol,
             const void *l4, size_t l4_len)
 {
-    uint8_t headers[L4_OFFSET];
+    uint8_t headers[L4_OFFSET4];
     struct writer w = writer_of(headers, sizeof headers);
-    emit_headers(s, &w, dst_mac, dst, protocol, l4_len);
+    emit_headers4(s, &w, dst_mac, dst, protocol, l4_len);
+    return emit_l4(s, headers, sizeof headers, l4, l4_len);
+}
 
-    const struct iovec iov[] = {
-        {.iov_base = headers, .iov_len = sizeof headers},
-        {.iov_base = (void *)(uintptr_t)l4, .iov_len = l4_len},
-    };
-    return emit(
-        s, &(struct frame){
-               .iov = iov, .iovcnt = 2, .len = sizeof headers + l4_len, .header_len = L4_OFFSET});
+uint64_t
+output_tcp_pseudo(const struct stack *s, const struct stack_peer *peer, uint16_t len)
+{
+    if (peer_is_ipv6(peer))
+        return checksum_pseudo6(&s->config.addr6, &peer->addr6, IPV6_TCP, len);
+    return checksum_pseudo4(s->config.addr, peer->addr, IPV4_TCP, len);
 }
 
 // The TCP checksum field's value: the whole sum, or the pseudo-header's when the link does the
 // rest.
 static uint16_t
-tcp_checksum(const struct stack *s, uint32_t dst, const struct iovec *iov, int iovcnt,
-             size_t l4_len)
+tcp_checksum(const struct stack *s, const struct stack_peer *peer, const struct iovec *iov,
+             int iovcnt, size_t l4_len)
 {
-    uint64_t sum = checksum_pseudo4(s->config.addr, dst, IPV4_TCP, (uint16_t)l4_len);
+    uint64_t sum = output_tcp_pseudo(s, peer, (uint16_t)l4_len);
     if (s->config.csum_offload)
         return checksum_fold(sum);
-    return (uint16_t)~checksum_fold(checksum_add_iov(sum, iov, iovcnt, L4_OFFSET));
+    size_t l4_at = ETHER_HEADER_LEN + peer_ip_header_len(peer);
+    return (uint16_t)~checksum_fold(checksum_add_iov(sum, iov, iovcnt, l4_at));
 }
 
 // Header h and what stands in iov[1..] as one frame; iov[0] is filled here.
 static bool
-emit_tcp(struct stack *s, const struct mac *dst_mac, uint32_t dst, struct tcp_header *h,
-         struct iovec *iov, int iovcnt, uint32_t len, uint16_t mss)
+emit_tcp(struct stack *s, const struct mac *dst_mac, const struct stack_peer *peer,
+         struct tcp_header *h, struct iovec *iov, int iovcnt, uint32_t len, uint16_t mss)
 {
-    uint8_t headers[HEADERS_MAX];
-    struct writer w = writer_of(headers + L4_OFFSET, TCP_HEADER_LEN_MAX);
+    uint8_t headers[L4_OFFSET_MAX + TCP_HEADER_LEN_MAX];
+    bool is_ipv6 = peer_is_ipv6(peer);
+    size_t l4_at = ETHER_HEADER_LEN + peer_ip_header_len(peer);
+    struct writer w = writer_of(headers + l4_at, TCP_HEADER_LEN_MAX);
+    h->src_port = peer->local_port;
+    h->dst_port = peer->port;
     h->checksum = 0;
     tcp_emit(&w, h);
     assert(!w.failed);
 
     size_t l4_len = h->header_len + len;
-    struct writer front = writer_of(headers, L4_OFFSET);
-    emit_headers(s, &front, dst_mac, dst, IPV4_TCP, l4_len);
+    struct writer front = writer_of(headers, l4_at);
+    if (is_ipv6)
+        emit_headers6(s, &front, dst_mac, &s->config.addr6, &peer->addr6, IPV6_TCP, l4_len);
+    else
+        emit_headers4(s, &front, dst_mac, peer->addr, IPV4_TCP, l4_len);
 
-    iov[0] = (struct iovec){.iov_base = headers, .iov_len = (size_t)L4_OFFSET + h->header_len};
-    uint16_t sum = tcp_checksum(s, dst, iov, iovcnt, l4_len);
-    headers[L4_OFFSET + TCP_CSUM_OFFSET] = (uint8_t)(sum >> 8);
-    headers[L4_OFFSET + TCP_CSUM_OFFSET + 1] = (uint8_t)sum;
+    iov[0] = (struct iovec){.iov_base = headers, .iov_len = l4_at + h->header_len};
+    uint16_t sum = tcp_checksum(s, peer, iov, iovcnt, l4_len);
+    put_u16(headers + l4_at + TCP_CSUM_OFFSET, sum);
 
     // Every segment that the link cuts from it carries the options as well.
     uint16_t gso_size = (uint16_t)(mss - (h->header_len - TCP_HEADER_LEN));
@@ -96,13 +143,15 @@ emit_tcp(struct stack *s, const struct mac *dst_mac, uint32_t dst, struct tcp_he
     return emit(s, &(struct frame){
                        .iov = iov,
                        .iovcnt = iovcnt,
-                       .len = L4_OFFSET + l4_len,
+                       .len = l4_at + l4_len,
                        .csum = s->config.csum_offload ? FRAME_CSUM_PARTIAL : FRAME_CSUM_NONE,
-                       .gso = gso ? FRAME_GSO_TCP4 : FRAME_GSO_NONE,
+                       .gso = !gso      ? FRAME_GSO_NONE
+                              : is_ipv6 ? FRAME_GSO_TCP6
+                                        : FRAME_GSO_TCP4,
                        .gso_size = gso ? gso_size : 0,
-                       .l4_offset = L4_OFFSET,
+                       .l4_offset = (uint16_t)l4_at,
                        .csum_offset = TCP_CSUM_OFFSET,
-                       .header_len = (uint16_t)(L4_OFFSET + h->header_len),
+                       .header_len = (uint16_t)(l4_at + h->header_len),
                    });
 }
 
@@ -114,9 +163,7 @@ output_segment(struct stack *s, struct conn *c, struct tcp_header *h, uint32_t r
     int iovcnt = 1;
     if (len > 0)
         iovcnt += ring_iov(&s->send_pool, &c->send, ring_offset, len, &iov[1]);
-    h->src_port = c->peer.local_port;
-    h->dst_port = c->peer.port;
-    return emit_tcp(s, &c->peer_mac, c->peer.addr, h, iov, iovcnt, len, c->mss);
+    return emit_tcp(s, &c->peer_mac, &c->peer, h, iov, iovcnt, len, c->mss);
 }
 
 void
@@ -124,12 +171,7 @@ output_reset_for(struct stack *s, const struct segment *seg)
 {
     if (seg->tcp.flags & TCP_RST)
         return;
-    struct tcp_header h = {
-        .src_port = seg->tcp.dst_port,
-        .dst_port = seg->tcp.src_port,
-        .flags = TCP_RST,
-        .wscale = -1,
-    };
+    struct tcp_header h = {.flags = TCP_RST, .wscale = -1};
     if (seg->tcp.flags & TCP_ACK) {
         h.seq = seg->tcp.ack;
     } else {
@@ -139,8 +181,21 @@ output_reset_for(struct stack *s, const struct segment *seg)
                 (seg->tcp.flags & TCP_FIN ? 1 : 0);
     }
     struct iovec iov[1];
-    if (emit_tcp(s, &seg->src_mac, seg->src, &h, iov, 1, 0, UINT16_MAX))
+    if (emit_tcp(s, &seg->src_mac, &seg->peer, &h, iov, 1, 0, UINT16_MAX))
         s->stats.resets_sent++;
+}
+
+bool
+output_icmp6(struct stack *s, const struct mac *dst_mac, const struct ipv6_addr *src,
+             const struct ipv6_addr *dst, uint8_t *message, size_t len)
+{
+    uint64_t sum = checksum_pseudo6(src, dst, IPV6_ICMP, (uint16_t)len);
+    put_u16(message + ICMP6_CSUM_OFFSET, 0);
+    put_u16(message + ICMP6_CSUM_OFFSET, (uint16_t)~checksum_fold(checksum_add(sum, message, len)));
+    uint8_t headers[L4_OFFSET_MAX];
+    struct writer w = writer_of(headers, sizeof headers);
+    emit_headers6(s, &w, dst_mac, src, dst, IPV6_ICMP, len);
+    return emit_l4(s, headers, sizeof headers, message, len);
 }
 
 bool

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADERS_MAX   (ETHER_HEADER_LEN + IPV4_HEADER_LEN_MAX + TCP_HEADER_LEN_MAX)
-#define TRIM_EVERY_US 1000000
-#define TRIM_KEEP     8 // ring slots left populated, with their first pages
+#define IP_HEADERS_MAX (IPV6_HEADER_LEN + IPV6_EXTENSIONS_MAX) // and more than IPv4's
+#define HEADERS_MAX    (ETHER_HEADER_LEN + IP_HEADERS_MAX + TCP_HEADER_LEN_MAX)
+#define TRIM_EVERY_US  1000000
+#define TRIM_KEEP      8 // ring slots left populated, with their first pages
 
 // --- making --------------------------------------------------------------------------------------
 
@@ -43,7 +44,7 @@ stack_new(const struct stack_config *config, const struct stack_ops *ops, void *
     if (!s)
         return NULL;
     s->config = *config;
-    s->config.csum_offload |= config->tso;
+    s->config.csum_offload |= config->tso || config->tso6;
     s->ops = ops;
     s->ctx = ctx;
     s->now_us = now_us;
@@ -109,26 +110,26 @@ sum_frame(uint64_t sum, const struct frame *frame, size_t offset, size_t len)
     return checksum_add_iov(sum, iov, count, offset);
 }
 
+// seg: whose address, src_mac and frame are known; l4_len bytes of TCP stand at offset, and at c.
 static void
-tcp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_header *ip,
-          struct cursor *c, const struct frame *frame, size_t offset)
+tcp_input(struct stack *s, struct segment *seg, struct cursor *c, size_t offset, size_t l4_len)
 {
-    size_t l4_len = (size_t)ip->total_len - ip->header_len;
-    struct segment seg = {.src = ip->src, .src_mac = eth->src, .frame = frame};
-    if (!tcp_parse(c, l4_len, &seg.tcp)) {
+    if (!tcp_parse(c, l4_len, &seg->tcp)) {
         s->stats.dropped_malformed++;
         return;
     }
-    if (frame->csum == FRAME_CSUM_NONE) {
-        uint64_t sum = checksum_pseudo4(ip->src, ip->dst, IPV4_TCP, (uint16_t)l4_len);
-        if (checksum_fold(sum_frame(sum, frame, offset, l4_len)) != 0xffff) {
+    if (seg->frame->csum == FRAME_CSUM_NONE) {
+        uint64_t sum = output_tcp_pseudo(s, &seg->peer, (uint16_t)l4_len);
+        if (checksum_fold(sum_frame(sum, seg->frame, offset, l4_len)) != 0xffff) {
             s->stats.dropped_checksum++;
             return;
         }
     }
-    seg.payload_at = offset + seg.tcp.header_len;
-    seg.len = (uint32_t)(l4_len - seg.tcp.header_len);
-    tcp_segment_input(s, &seg);
+    seg->peer.port = seg->tcp.src_port;
+    seg->peer.local_port = seg->tcp.dst_port;
+    seg->payload_at = offset + seg->tcp.header_len;
+    seg->len = (uint32_t)(l4_len - seg->tcp.header_len);
+    tcp_segment_input(s, seg);
 }
 
 // Sources that nobody may answer: this net, loopback, multicast, reserved, broadcast, and
@@ -159,11 +160,44 @@ ipv4_input(struct stack *s, const struct ether_header *eth, struct cursor *c,
     } else if (ip.dst != s->config.addr || is_bad_source(s, ip.src) || mac_is_group(&eth->dst)) {
         s->stats.dropped_not_for_us++;
     } else if (ip.protocol == IPV4_TCP) {
-        tcp_input(s, eth, &ip, c, frame, offset);
+        struct segment seg = {.peer.addr = ip.src, .src_mac = eth->src, .frame = frame};
+        tcp_input(s, &seg, c, offset, (size_t)ip.total_len - ip.header_len);
     } else if (ip.protocol == IPV4_ICMP) {
         icmp_input(s, eth, &ip, frame, offset);
     } else {
         s->stats.dropped_not_for_us++;
+    }
+}
+
+// The same in IPv6: what is below 100::, :: and loopback among it, multicast, and ourselves.
+bool
+is_bad_source6(const struct stack *s, const struct ipv6_addr *src)
+{
+    return src->octet[0] == 0 || ipv6_addr_is_multicast(src) || ipv6_addr_eq(src, &s->config.addr6);
+}
+
+static void
+ipv6_input(struct stack *s, const struct ether_header *eth, struct cursor *c,
+           const struct frame *frame)
+{
+    struct ipv6_header ip;
+    if (ipv6_addr_is_none(&s->config.addr6) || s->config.mtu < IPV6_MTU_MIN) {
+        s->stats.dropped_not_for_us++;
+        return;
+    }
+    if (!ipv6_parse(c, frame->len - ETHER_HEADER_LEN, &ip)) {
+        s->stats.dropped_malformed++;
+        return;
+    }
+    size_t offset = ETHER_HEADER_LEN + (size_t)ip.header_len;
+    if (ip.protocol == IPV6_ICMP) {
+        icmp6_input(s, eth, &ip, frame, offset);
+    } else if (ip.protocol != IPV6_TCP || !ipv6_addr_eq(&ip.dst, &s->config.addr6) ||
+               is_bad_source6(s, &ip.src) || mac_is_group(&eth->dst)) {
+        s->stats.dropped_not_for_us++;
+    } else {
+        struct segment seg = {.peer.addr6 = ip.src, .src_mac = eth->src, .frame = frame};
+        tcp_input(s, &seg, c, offset, ip.payload_len);
     }
 }
 
@@ -193,6 +227,8 @@ stack_input(struct stack *s, const struct frame *frame, uint64_t now_us)
         arp_input(s, &c);
     else if (eth.type == ETHER_IPV4)
         ipv4_input(s, &eth, &c, frame);
+    else if (eth.type == ETHER_IPV6)
+        ipv6_input(s, &eth, &c, frame);
     else
         s->stats.dropped_not_for_us++;
 }
@@ -277,11 +313,12 @@ stack_link_down(struct stack *s)
 }
 
 void
-stack_set_link(struct stack *s, uint16_t mtu, bool csum_offload, bool tso)
+stack_set_link(struct stack *s, uint16_t mtu, bool csum_offload, bool tso, bool tso6)
 {
     s->config.mtu = mtu;
     s->config.tso = tso;
-    s->config.csum_offload = csum_offload || tso;
+    s->config.tso6 = tso6;
+    s->config.csum_offload = csum_offload || tso || tso6;
     s->blocked = false;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The guest-side network stack, sans-IO: Ethernet frames in, frames and stream events out by
 // callback, time an argument. No fd, no clock, no allocation after stack_new. One guest per stack.
-// ARP, IPv4, ICMP echo and DHCP are answered inside; each TCP connection is a `conn`, a number
-// below config.max_conns that is valid from on_open (or stack_connect) until on_closed.
+// ARP, ICMP echo, DHCP and their like of IPv6 are answered inside; each TCP connection is a `conn`,
+// a number below config.max_conns that is valid from on_open (or stack_connect) until on_closed.
 //
 // A turn: any number of stack_input() calls, then stack_flush(), which delivers what arrived,
 // answers it and sends what may be sent. In-order payload is handed over at the flush, straight
@@ -13,6 +13,7 @@
 #pragma once
 
 #include "base/frame.h"
+#include "base/ipv6_addr.h"
 #include "base/siphash.h"
 #include "wire/ether.h"
 
@@ -27,9 +28,11 @@ struct stack_config {
     uint32_t addr;       // the channel address (10.0.2.4), host order
     uint32_t guest_addr; // what DHCP leases (10.0.2.15)
     uint32_t netmask;
-    uint16_t mtu;           // largest IP packet to and from the guest without GSO; told by DHCP
+    struct ipv6_addr addr6; // the channel address (fd10:0:2::4); ::: no IPv6
+    uint16_t mtu;           // largest IP packet to and from the guest without GSO; told to it
     bool csum_offload;      // the link takes FRAME_CSUM_PARTIAL frames
     bool tso;               // the link takes FRAME_GSO_TCP4 frames (implies csum_offload)
+    bool tso6;              // ... and FRAME_GSO_TCP6 frames (likewise)
     uint32_t max_conns;     // table size
     uint32_t max_half_open; // connections not yet established; beyond it the oldest one gives way
     uint32_t ring_bytes;    // capacity of each direction's ring, a power of two >= 4096
@@ -46,9 +49,10 @@ enum stack_close_reason {
 };
 
 struct stack_peer {
-    uint32_t addr;       // the guest's address, host order
-    uint16_t port;       // the guest's port
-    uint16_t local_port; // the channel's port
+    uint32_t addr;          // the guest's IPv4 address, host order; 0: see addr6
+    uint16_t port;          // the guest's port
+    uint16_t local_port;    // the channel's port
+    struct ipv6_addr addr6; // its IPv6 address; :: beside an IPv4 address, or where it has neither
 };
 
 struct stack_ops {
@@ -108,14 +112,14 @@ void stack_unblock(struct stack *s);
 // towards the guest; what was learned about the guest (MAC) is forgotten.
 void stack_link_down(struct stack *s);
 // Changes what the link can carry (a new link was attached).
-void stack_set_link(struct stack *s, uint16_t mtu, bool csum_offload, bool tso);
+void stack_set_link(struct stack *s, uint16_t mtu, bool csum_offload, bool tso, bool tso6);
 
 // Answers on_open: SYN-ACK, or RST with ACK. After stack_reject the conn is gone, without
 // on_closed.
 void stack_accept(struct stack *s, uint32_t conn, uint64_t now_us);
 void stack_reject(struct stack *s, uint32_t conn, uint64_t now_us);
-// Active open to guest addr:port from local_port (0: an ephemeral one). The conn, or STACK_NO_CONN
-// when the table is full. on_established or on_closed follows.
+// Active open to guest addr:port (IPv4) from local_port (0: an ephemeral one). The conn, or
+// STACK_NO_CONN when the table is full or addr is 0. on_established or on_closed follows.
 uint32_t
 stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port, uint64_t now_us);
 void stack_peer_of(const struct stack *s, uint32_t conn, struct stack_peer *out);

@@ -67,8 +67,9 @@ tcp_start_send_side(struct stack *s, struct conn *c)
 }
 
 static void
-passive_open(struct stack *s, const struct stack_peer *peer, const struct segment *seg)
+passive_open(struct stack *s, const struct segment *seg)
 {
+    const struct stack_peer *peer = &seg->peer;
     if (!s->ops->on_port(s->ctx, peer->local_port)) {
         s->stats.conns_refused++;
         output_reset_for(s, seg);
@@ -91,13 +92,13 @@ passive_open(struct stack *s, const struct stack_peer *peer, const struct segmen
 }
 
 static void
-input_without_conn(struct stack *s, const struct stack_peer *peer, const struct segment *seg)
+input_without_conn(struct stack *s, const struct segment *seg)
 {
     uint8_t flags = seg->tcp.flags;
     if (flags & TCP_RST)
         return;
     if ((flags & (TCP_SYN | TCP_ACK | TCP_FIN)) == TCP_SYN)
-        passive_open(s, peer, seg);
+        passive_open(s, seg);
     else
         output_reset_for(s, seg);
 }
@@ -121,9 +122,8 @@ input_opening(struct stack *s, struct conn *c, const struct segment *seg)
         return;
     }
     // The guest began anew on the same ports.
-    struct stack_peer peer = c->peer;
     conn_close(s, c, STACK_RESET);
-    input_without_conn(s, &peer, seg);
+    input_without_conn(s, seg);
 }
 
 static void
@@ -174,9 +174,8 @@ input_time_wait(struct stack *s, struct conn *c, const struct segment *seg)
     uint8_t flags = seg->tcp.flags;
     if ((flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN &&
         seq_gt(seg->tcp.seq, c->rcv_nxt)) {
-        struct stack_peer peer = c->peer;
         conn_free(s, c);
-        input_without_conn(s, &peer, seg);
+        input_without_conn(s, seg);
         return;
     }
     if (flags & TCP_RST) // RFC 1337: an old RST must not cut TIME-WAIT short
@@ -339,11 +338,9 @@ input_synchronised(struct stack *s, struct conn *c, const struct segment *seg)
 void
 tcp_segment_input(struct stack *s, const struct segment *seg)
 {
-    const struct stack_peer peer = {
-        .addr = seg->src, .port = seg->tcp.src_port, .local_port = seg->tcp.dst_port};
-    struct conn *c = conn_find(s, &peer);
+    struct conn *c = conn_find(s, &seg->peer);
     if (!c) {
-        input_without_conn(s, &peer, seg);
+        input_without_conn(s, seg);
         return;
     }
     switch ((enum tcp_state)c->state) {

@@ -7,6 +7,11 @@ tcp_isn(const struct stack *s, const struct stack_peer *peer)
 {
     const uint32_t id[] = {s->config.addr, peer->addr,
                            (uint32_t)peer->local_port << 16 | peer->port};
-    uint64_t hash = siphash(&s->config.secret, id, sizeof id);
+    const struct {
+        struct ipv6_addr us;
+        struct stack_peer guest;
+    } id6 = {s->config.addr6, *peer};
+    uint64_t hash = peer_is_ipv6(peer) ? siphash(&s->config.secret, &id6, sizeof id6)
+                                       : siphash(&s->config.secret, id, sizeof id);
     return (uint32_t)(hash >> 32) + (uint32_t)(s->now_us / 4);
 }

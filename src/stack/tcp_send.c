@@ -35,11 +35,18 @@ tcp_can_send(const struct conn *c)
     return false;
 }
 
+static uint16_t
+our_mss(const struct stack *s, const struct conn *c)
+{
+    return (uint16_t)(s->config.mtu - peer_ip_header_len(&c->peer) - TCP_HEADER_LEN);
+}
+
 void
 tcp_set_mss(struct stack *s, struct conn *c, uint16_t advertised)
 {
-    uint16_t ours = (uint16_t)(s->config.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN);
-    uint16_t mss = advertised ? advertised : TCP_MSS_DEFAULT;
+    uint16_t ours = our_mss(s, c);
+    uint16_t assumed = peer_is_ipv6(&c->peer) ? TCP_MSS_DEFAULT6 : TCP_MSS_DEFAULT;
+    uint16_t mss = advertised ? advertised : assumed;
     if (mss < TCP_MSS_MIN)
         mss = TCP_MSS_MIN;
     c->mss = mss < ours ? mss : ours;
@@ -58,7 +65,7 @@ window_field(struct stack *s, struct conn *c)
         window = told;
     uint8_t shift = c->wscale_ok ? c->rcv_wscale : 0;
     uint32_t field = (window + (1u << shift) - 1) >> shift;
-    if (field << shift > room)
+    if (field << shift > tcp_recv_window(s, c))
         field = window >> shift;
     if (field > UINT16_MAX)
         field = UINT16_MAX;
@@ -127,7 +134,7 @@ tcp_send_syn(struct stack *s, struct conn *c)
         .ack = c->state == TCP_SYN_RECEIVED ? c->rcv_nxt : 0,
         .flags = (uint8_t)(TCP_SYN | (c->state == TCP_SYN_RECEIVED ? TCP_ACK : 0)),
         .window = (uint16_t)window, // never scaled in a SYN (RFC 7323 2.2)
-        .mss = (uint16_t)(s->config.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN),
+        .mss = our_mss(s, c),
         .wscale = !answer || c->wscale_ok ? (int8_t)c->rcv_wscale : -1,
         .sack_permitted = !answer || c->sack_ok,
     };
@@ -183,9 +190,9 @@ static uint32_t
 segment_limit(const struct stack *s, const struct conn *c)
 {
     uint32_t mss = effective_mss(c);
-    if (!s->config.tso)
+    if (!(peer_is_ipv6(&c->peer) ? s->config.tso6 : s->config.tso))
         return mss;
-    uint32_t most = TCP_GSO_MAX - (c->mss - mss);
+    uint32_t most = IP_PACKET_MAX - peer_ip_header_len(&c->peer) - TCP_HEADER_LEN - (c->mss - mss);
     return most - most % mss;
 }
 
@@ -280,6 +287,19 @@ send_new(struct stack *s, struct conn *c)
     }
 }
 
+// Unacknowledged bytes that are answered at once: a segment. Of a guest that has sent a while, and
+// so may have many on the way, several: an ACK is a frame, and an interrupt of the guest's. Should
+// it be waiting for one, TCP_ACK_DELAY_US is what that costs it.
+static uint32_t
+ack_after(const struct conn *c)
+{
+    if (c->rcv_nxt - c->irs < TCP_STRETCH_AFTER)
+        return c->mss;
+    uint32_t most = tcp_told_window(c) / 4, several = TCP_STRETCH_SEGMENTS * c->mss;
+    uint32_t bytes = several < most ? several : most;
+    return bytes > c->mss ? bytes : c->mss;
+}
+
 // An ACK of less than a segment may wait for the host's answer (RFC 9293 3.8.6.3), or a FIN's for
 // our own, so that it costs the guest and the link no frame. A guest that sends more in the
 // meantime, or whose host is known to send nothing any more, gets it at once.
@@ -289,7 +309,7 @@ decide_ack(struct stack *s, struct conn *c)
     if (!c->ack_later || c->ack_now)
         return;
     bool host_may_send = c->state == TCP_ESTABLISHED || c->state == TCP_CLOSE_WAIT;
-    if (!host_may_send || c->rcv_nxt - c->rcv_acked >= c->mss)
+    if (!host_may_send || c->rcv_nxt - c->rcv_acked >= ack_after(c))
         c->ack_now = true;
     else if (c->ack_due_us == 0)
         c->ack_due_us = s->now_us + TCP_ACK_DELAY_US;

@@ -49,6 +49,8 @@ stack_connect(struct stack *s, uint32_t addr, uint16_t port, uint16_t local_port
 {
     s->now_us = now_us;
     struct stack_peer peer = {.addr = addr, .port = port, .local_port = local_port};
+    if (addr == 0)
+        return STACK_NO_CONN;
     if (local_port == 0 ? !pick_ephemeral(s, &peer) : conn_find(s, &peer) != NULL)
         return STACK_NO_CONN;
     struct conn *c = conn_new(s, &peer);

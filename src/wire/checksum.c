@@ -83,6 +83,14 @@ checksum_pseudo4(uint32_t src, uint32_t dst, uint8_t protocol, uint16_t len)
     return (uint64_t)src + dst + protocol + len;
 }
 
+uint64_t
+checksum_pseudo6(const struct ipv6_addr *src, const struct ipv6_addr *dst, uint8_t protocol,
+                 uint16_t len)
+{
+    uint64_t sum = checksum_add((uint64_t)protocol + len, src, sizeof(*src));
+    return checksum_add(sum, dst, sizeof(*dst));
+}
+
 uint16_t
 checksum_fold(uint64_t sum)
 {

@@ -2,6 +2,8 @@
 // The Internet checksum (RFC 1071), over iovecs of any alignment and odd lengths.
 #pragma once
 
+#include "base/ipv6_addr.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -13,6 +15,9 @@ uint64_t checksum_add(uint64_t sum, const void *data, size_t len);
 uint64_t checksum_add_iov(uint64_t sum, const struct iovec *iov, int iovcnt, size_t skip);
 // IPv4 pseudo-header (RFC 9293 3.1): addresses host order, len: L4 header and payload.
 uint64_t checksum_pseudo4(uint32_t src, uint32_t dst, uint8_t protocol, uint16_t len);
+// IPv6 pseudo-header (RFC 8200 8.1).
+uint64_t checksum_pseudo6(const struct ipv6_addr *src, const struct ipv6_addr *dst,
+                          uint8_t protocol, uint16_t len);
 // Folds to 16 bits, not complemented. The checksum field's value is ~checksum_fold(sum); a packet
 // with a right checksum folds to 0xffff.
 uint16_t checksum_fold(uint64_t sum);

@@ -147,7 +147,7 @@ class InMachine(Subject):
 
 class OurQemu(InMachine):
     name = "vmchannel qemu"
-    about = "vmchannel qemu --nic virtio-net-pci, MTU 1500; a guest under emulation (TCG)"
+    about = "vmchannel qemu --nic virtio-net-pci; a guest under emulation (TCG)"
     is_ours = True
     measures = ("send", "receive", "send16", "receive16", "trip1", "trip64", "connect")
     target = Ours.target

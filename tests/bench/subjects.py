@@ -129,6 +129,19 @@ class OurTap(Ours):
         self.configure()
 
 
+class OurTapSmallBuffers(OurTap):
+    """What 16 connections lose to the caches: the guest's unsent bytes fit into them here."""
+
+    name = "vmchannel tap, 128 KiB"
+    about = "the same, the guest's TCP send buffers at 128 KiB (net.ipv4.tcp_wmem)"
+    measures = ("send", "send16")
+
+    def start(self):
+        super().start()
+        self.namespace.run(["sh", "-c",
+                            "echo 4096 131072 131072 >/proc/sys/net/ipv4/tcp_wmem"])
+
+
 class OurPacket(Ours):
     name = "vmchannel packet"
     about = "vmchannel serve --link packet, on the far end of a veth pair"
@@ -151,6 +164,18 @@ class OurNetns(Ours):
     def start(self):
         self.namespace = self.world.namespace()
         self.serve(f"netns,path={self.namespace.path}")
+
+
+class OurNetnsTcp(OurNetns):
+    """The same bytes as pasta's splice: TCP on both sides."""
+
+    name = "vmchannel netns to TCP"
+    about = "vmchannel serve --link netns, the services' TCP ports as devices"
+    measures = ("send", "receive")
+
+    def channels(self):
+        return [word for i in range(len(KINDS))
+                for word in ("-vmchannel", f"{PORT + i}:tcp:127.0.0.1:{PORT + i}")]
 
 
 class OurVhost(Ours):
@@ -341,5 +366,6 @@ class ThousandChannels(OneChannel):
             "-vmchannel", f"10001-10997:unix:{self.world.directory}/%p.sock"]
 
 
-SUBJECTS = [OurTap, OurPacket, OurNetns, OurVhost, OurVhostPacked, OurStream, Pasta, Pasta1500,
-            PastaSplice, Passt, Slirp4netns, Socat, RawUnix, RawTcp, OneChannel, ThousandChannels]
+SUBJECTS = [OurTap, OurTapSmallBuffers, OurPacket, OurNetns, OurNetnsTcp, OurVhost,
+            OurVhostPacked, OurStream, Pasta, Pasta1500, PastaSplice, Passt, Slirp4netns, Socat,
+            RawUnix, RawTcp, OneChannel, ThousandChannels]

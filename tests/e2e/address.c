@@ -28,6 +28,7 @@ bool
 address_parse(const char *addr, const char *port, struct address *out)
 {
     struct sockaddr_in *sin = (void *)&out->sa;
+    struct sockaddr_in6 *sin6 = (void *)&out->sa;
     struct sockaddr_vm *svm = (void *)&out->sa;
 
     memset(out, 0, sizeof(*out));
@@ -40,6 +41,12 @@ address_parse(const char *addr, const char *port, struct address *out)
         svm->svm_port = (unsigned)strtoul(port, NULL, 10);
         out->len = sizeof(*svm);
         return true;
+    }
+    if (strchr(addr, ':')) {
+        sin6->sin6_family = AF_INET6;
+        sin6->sin6_port = htons((uint16_t)atoi(port));
+        out->len = sizeof(*sin6);
+        return inet_pton(AF_INET6, addr, &sin6->sin6_addr) == 1;
     }
     sin->sin_family = AF_INET;
     sin->sin_port = htons((uint16_t)atoi(port));

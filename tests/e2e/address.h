@@ -10,8 +10,8 @@ struct address {
     socklen_t len;
 };
 
-// An IPv4 address and its port, "vsock:CID" and its port (CID "any" to listen), or "unix:PATH" and
-// any word. false: it is none of these.
+// An IPv4 or IPv6 address and its port, "vsock:CID" and its port (CID "any" to listen), or
+// "unix:PATH" and any word. false: it is none of these.
 bool address_parse(const char *addr, const char *port, struct address *out);
 // A listening socket, or -1 with errno.
 int address_listen(const struct address *a);

@@ -132,6 +132,20 @@ def test_tap_deleted_comes_back(make_guest, listen, socket_path):
     expect_conversation(guest, listener)
 
 
+def test_packet_interface_deleted_and_made_anew(make_guest, listen, socket_path):
+    """It is opened anew in its namespace, by the starter."""
+    listener = listen(socket_path)
+    guest = make_guest("packet").start(f"600:unix:{socket_path}")
+    expect_conversation(guest, listener)
+    far = guest.namespaces[1]
+    far.ip("link", "del", "far0")
+    guest.daemon.wait_for_log("link: down")
+    guest.ns.ip("link", "add", "vmc0", "type", "veth", "peer", "name", "far0", "netns", far.name)
+    far.ip("link", "set", "far0", "up")
+    guest.attach([600])
+    expect_conversation(guest, listener)
+
+
 def test_tap_down_and_up_keeps_connections(make_guest, listen, socket_path):
     listener = listen(socket_path)
     guest = make_guest("tap").start(f"600:unix:{socket_path}")

@@ -25,6 +25,10 @@ def read_header(connection):
         ips = [socket.inet_ntoa(body[i:i + 4]) for i in (0, 4)]
         addresses = tuple(zip(ips, struct.unpack(">HH", body[8:12])))
         body = body[12:]
+    elif head[13] == 0x21:
+        ips = [socket.inet_ntop(socket.AF_INET6, body[i:i + 16]) for i in (0, 16)]
+        addresses = tuple(zip(ips, struct.unpack(">HH", body[32:36])))
+        body = body[36:]
     else:
         assert head[13] == 0
     tlvs = {}

@@ -46,6 +46,8 @@ def test_nic(boot, helpers, processes, listen, directory, nic):
         "-vmchannel", f"602:unix:{paths[2]}"])
     driver = machine.sh("readlink /sys/class/net/[eu]*/device/driver")[1].strip().split("/")[-1]
     assert driver in DRIVERS[nic]
+    mtu = 65520 if nic == "virtio-net-pci" else 1500
+    assert int(machine.sh("cat /sys/class/net/[eu]*/mtu")[1]) == mtu
     lease = machine.dhcp()
     assert "ip='10.0.2.15'" in lease and "router=" not in lease and "dns=" not in lease
     assert machine.sh(f"ping -c 2 -W 2 {CHANNEL}")[0] == 0

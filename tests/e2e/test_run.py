@@ -47,15 +47,6 @@ def service(listen, open_directory):
 
 
 @pytest.fixture
-def program(vmchannel, session_directory):
-    """A copy where anybody may execute it."""
-    copy = session_directory / "vmchannel"
-    if not copy.exists():
-        shutil.copy(vmchannel, copy)
-    return copy
-
-
-@pytest.fixture
 def run_argv(program, user, link, service):
     """run_argv(COMMAND...) -> the whole command line."""
 

@@ -13,13 +13,14 @@ from harness.guests import CHANNEL, KINDS, ImpairedGuest
 MIB = 1 << 20
 
 
-def transfer(guest, helpers, processes, path, connections, size, timeout):
+def transfer(guest, helpers, processes, path, connections, size, timeout,
+             addr=CHANNEL):
     """Runs both ends; gives nothing, but fails unless each got what the other sent."""
     host = processes.start(
         [helpers["hostpeer"], path, connections, size, 2], stdout=subprocess.PIPE, text=True
     )
     assert host.stdout.readline() == "ready\n"
-    in_guest = guest.probe("transfer", CHANNEL, 600, connections, size, 1, timeout=timeout)
+    in_guest = guest.probe("transfer", addr, 600, connections, size, 1, timeout=timeout)
     assert in_guest.get("error") is None and in_guest["finished"], in_guest
     on_host = json.loads(host.communicate(timeout=timeout)[0])
     expect_exact(in_guest, on_host, connections, size)

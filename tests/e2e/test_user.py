@@ -5,7 +5,6 @@ devices are opened with that user's permissions and no other."""
 import grp
 import os
 import pwd
-import shutil
 import socket
 import stat
 
@@ -32,15 +31,6 @@ def assert_is_nobody(pid):
     assert status["Gid"].split() == [str(NOBODY.pw_gid)] * 4
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status[name], 16) == 0, name
-
-
-@pytest.fixture
-def program(vmchannel, session_directory):
-    """A copy where anybody may execute it."""
-    copy = session_directory / "vmchannel"
-    if not copy.exists():
-        shutil.copy(vmchannel, copy)
-    return copy
 
 
 @pytest.fixture

@@ -65,7 +65,8 @@ fake_send(struct link *link, const struct frame *frame)
         return false;
     }
     assert(frame->csum == FRAME_CSUM_NONE || link->caps.csum_offload);
-    assert(frame->gso == FRAME_GSO_NONE || link->caps.tso);
+    assert(frame->gso != FRAME_GSO_TCP4 || link->caps.tso);
+    assert(frame->gso != FRAME_GSO_TCP6 || link->caps.tso6);
     if (!fuzz_check_sent(frame, &h, &payload, &len) || h.dst_port != w.port)
         return true;
     if (h.flags & TCP_RST)
@@ -115,6 +116,7 @@ world_init(uint8_t caps)
                                                 .addr = FUZZ_US,
                                                 .guest_addr = FUZZ_GUEST,
                                                 .netmask = 0xffffff00,
+                                                .addr6 = fuzz_our_addr6,
                                                 .mtu = 1500,
                                                 .max_conns = CONNS,
                                                 .max_half_open = CONNS / 2,
@@ -127,8 +129,10 @@ world_init(uint8_t caps)
     w.link = calloc(1, sizeof(*w.link));
     assert(w.loop && w.hub && w.link);
     w.link->ops = &fake_ops;
-    w.link->caps =
-        (struct link_caps){.mtu_max = 65520, .csum_offload = caps & 1, .tso = (caps & 3) == 3};
+    w.link->caps = (struct link_caps){.mtu_max = 65520,
+                                      .csum_offload = caps & 1,
+                                      .tso = (caps & 3) == 3,
+                                      .tso6 = (caps & 5) == 5};
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(link_init(w.link, w.loop, fd, hub_link_events(), w.hub, on_event));
     hub_attach_link(w.hub, w.link);

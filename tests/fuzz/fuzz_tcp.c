@@ -16,6 +16,13 @@
 #define OPS_MAX   400
 #define SECOND_US 1000000ull
 
+// Loops over each byte, whose branches tell the fuzzer nothing and took half of its time.
+#ifdef __clang__
+#define NOT_FOLLOWED __attribute__((no_sanitize("coverage")))
+#else
+#define NOT_FOLLOWED
+#endif
+
 // What is known of the connection from guest port 40000; `fresh` is the one that must work in the
 // end.
 struct model {
@@ -66,13 +73,13 @@ struct world {
     } frames[PENDING]; // of this turn
 };
 
-static uint8_t
+NOT_FOLLOWED static uint8_t
 guest_byte(uint32_t seq)
 {
     return (uint8_t)(seq * 167 ^ seq >> 7 ^ seq >> 15);
 }
 
-static uint8_t
+NOT_FOLLOWED static uint8_t
 host_byte(uint32_t at)
 {
     return (uint8_t)(at * 211 ^ at >> 9);
@@ -94,7 +101,7 @@ model_of_conn(struct world *w, uint32_t conn)
     return m;
 }
 
-static bool
+NOT_FOLLOWED static bool
 was_sent(const struct model *m, uint32_t at)
 {
     return at >= SPAN || (m->sent[at / 8] & (1u << at % 8));
@@ -102,7 +109,7 @@ was_sent(const struct model *m, uint32_t at)
 
 // --- what the model makes of a segment -----------------------------------------------------------
 
-static void
+NOT_FOLLOWED static void
 note_payload(struct model *m, const struct tcp_header *h, size_t len)
 {
     uint32_t at = h->seq - m->irs + (h->flags & TCP_SYN ? 1 : 0);
@@ -146,7 +153,7 @@ note_segment(struct model *m, const struct tcp_header *h, size_t len)
 
 // --- what the stack says -------------------------------------------------------------------------
 
-static void
+NOT_FOLLOWED static void
 check_payload(struct world *w, struct model *m, const struct tcp_header *h, const uint8_t *payload,
               size_t len)
 {
@@ -162,7 +169,7 @@ check_payload(struct world *w, struct model *m, const struct tcp_header *h, cons
         assert(m->shut && end - 1 == m->written);
         end++;
     }
-    if (end > m->sent_end && end < SPAN)
+    if (end > m->sent_end && end <= m->written + 2) // SYN and FIN; not one below the stream
         m->sent_end = end;
     if (at <= m->ack - m->iss && m->ack - m->iss < end)
         m->ack = m->iss + end;
@@ -258,7 +265,7 @@ on_established(void *ctx, uint32_t conn)
     m->established = true;
 }
 
-static void
+NOT_FOLLOWED static void
 receive(struct world *w, struct model *m, const uint8_t *data, size_t len)
 {
     for (size_t i = 0; i < len && !m->lost; i++) {
@@ -460,7 +467,7 @@ op_wait(struct world *w, struct cursor *c)
     w->now_us = end;
 }
 
-static void
+NOT_FOLLOWED static void
 host_writes(struct world *w, struct model *m, size_t len)
 {
     struct iovec iov[2];
@@ -568,7 +575,7 @@ op_link(struct world *w, struct cursor *c)
     if (how & 2)
         w->take_most = how >> 2 == 63 ? SIZE_MAX : (size_t)(how >> 2) * 100;
     if ((how & 0xfe) == 0xf0)
-        stack_set_link(w->stack, 1500, true, true);
+        stack_set_link(w->stack, 1500, true, true, true);
     flush(w);
 }
 

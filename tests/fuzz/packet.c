@@ -4,12 +4,14 @@
 
 #include "wire/arp.h"
 #include "wire/checksum.h"
+#include "wire/ipv6.h"
 
 #include <assert.h>
 #include <string.h>
 
 const struct mac fuzz_guest_mac = {{0x52, 0x54, 0, 1, 2, 3}};
 const struct mac fuzz_our_mac = {{0x52, 0x55, 10, 0, 2, 4}};
+const struct ipv6_addr fuzz_our_addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}};
 
 static void
 put_u16(uint8_t *at, uint16_t v)
@@ -87,15 +89,36 @@ field_of(uint8_t protocol)
     case IPV4_UDP:
         return 6;
     case IPV4_ICMP:
+    case IPV6_ICMP:
         return 2;
     default:
         return 0;
     }
 }
 
+static void
+mend6(uint8_t *frame, size_t len)
+{
+    struct cursor c = cursor_of(frame + 14, len - 14);
+    struct ipv6_header ip;
+    if (!ipv6_parse(&c, len - 14, &ip))
+        return;
+    size_t field = field_of(ip.protocol);
+    uint8_t *l4 = frame + 14 + ip.header_len;
+    if (field == 0 || ip.payload_len < field + 2)
+        return;
+    uint64_t sum = checksum_pseudo6(&ip.src, &ip.dst, ip.protocol, ip.payload_len);
+    put_u16(l4 + field, 0);
+    put_u16(l4 + field, (uint16_t)~checksum_fold(checksum_add(sum, l4, ip.payload_len)));
+}
+
 void
 fuzz_mend(uint8_t *frame, size_t len)
 {
+    if (len >= 54 && get_u16(frame + 12) == ETHER_IPV6) {
+        mend6(frame, len);
+        return;
+    }
     if (len < 34 || get_u16(frame + 12) != ETHER_IPV4)
         return;
     uint8_t *ip = frame + 14;
@@ -129,6 +152,23 @@ expect_checksum(const struct frame *frame, const struct ipv4_header *ip, const u
     assert(checksum_fold(checksum_add(sum, l4, l4_len)) == 0xffff);
 }
 
+// Behind the Ethernet header: true for a TCP segment.
+static bool
+check_ipv6(const struct frame *frame, struct cursor *c, struct tcp_header *tcp)
+{
+    struct ipv6_header ip;
+    assert(ipv6_parse(c, c->left, &ip) && ip.header_len == IPV6_HEADER_LEN);
+    assert(c->left == ip.payload_len && !ipv6_addr_is_multicast(&ip.src));
+    assert(ip.protocol == IPV6_TCP || ip.protocol == IPV6_ICMP);
+    uint64_t sum = checksum_pseudo6(&ip.src, &ip.dst, ip.protocol, ip.payload_len);
+    if (frame->csum == FRAME_CSUM_NONE)
+        assert(checksum_fold(checksum_add(sum, c->at, c->left)) == 0xffff);
+    if (ip.protocol == IPV6_ICMP)
+        return false;
+    assert(ipv6_addr_eq(&ip.src, &fuzz_our_addr6) && tcp_parse(c, ip.payload_len, tcp));
+    return true;
+}
+
 bool
 fuzz_check_sent(const struct frame *frame, struct tcp_header *tcp, const uint8_t **payload,
                 size_t *len)
@@ -151,6 +191,13 @@ fuzz_check_sent(const struct frame *frame, struct tcp_header *tcp, const uint8_t
         assert(arp_parse(&c, &arp) && arp.sender_ip == FUZZ_US);
         assert(mac_eq(&arp.sender_mac, &fuzz_our_mac));
         return false;
+    }
+    if (eth.type == ETHER_IPV6) {
+        if (!check_ipv6(frame, &c, tcp))
+            return false;
+        *payload = c.at;
+        *len = c.left;
+        return true;
     }
     assert(eth.type == ETHER_IPV4 && ipv4_parse(&c, c.left, &ip) && ip.src == FUZZ_US);
     size_t l4 = (size_t)ip.total_len - ip.header_len;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/frame.h"
+#include "base/ipv6_addr.h"
 #include "wire/ether.h"
 #include "wire/ipv4.h"
 #include "wire/tcp.h"
@@ -12,6 +13,7 @@
 #define FUZZ_FRAME 2048
 
 extern const struct mac fuzz_guest_mac, fuzz_our_mac;
+extern const struct ipv6_addr fuzz_our_addr6; // fd10:0:2::4
 
 // A TCP segment from FUZZ_GUEST to FUZZ_US with right checksums, behind all its headers. raw:
 // option bytes in place of what h says, padded here. Returns its length; len is at most 1500.
@@ -19,7 +21,8 @@ size_t fuzz_segment(struct tcp_header h, const uint8_t *raw, size_t raw_len, con
                     size_t len, uint8_t out[FUZZ_FRAME]);
 // A request for our MAC.
 size_t fuzz_arp(uint8_t out[FUZZ_FRAME]);
-// Makes the checksums of an IPv4 packet behind an Ethernet header right, as far as it is one.
+// Makes the checksums of an IPv4 or IPv6 packet behind an Ethernet header right, as far as it is
+// one.
 void fuzz_mend(uint8_t *frame, size_t len);
 // An emitted frame: asserts what must be true of any, right checksums among it. True, with the
 // header and the payload, for a TCP segment.

@@ -5,21 +5,26 @@
 usage: run.py PROGRAM CORPUS [LIBFUZZER-OPTION...]
 
 New inputs that reach new code are kept beside the program, in PROGRAM.found, for the next run.
-Ends with a line that counts the executions; after a crash, says how to see it again.
+Ends with a line that counts the executions; after a crash, says how to see it again. What was run
+is noted beside the programs, in ledger.jsonl, which ledger.py sums up.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-SPARE_S = 60        # beyond its time: the corpus, start and end
+SPARE_S = 300       # beyond its time: the corpus, start and end, beside others that compute
 LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
           "-entropic=0"]  # its bookkeeping took half of the time
 ENV = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:handle_segv=1:"
-                    "allow_user_segv_handler=1:handle_abort=1",
+                    "allow_user_segv_handler=1:handle_abort=1:"
+                    # An input frees less than this, and its memory stays in the cache.
+                    "quarantine_size_mb=16:malloc_context_size=8",
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
 }
 
@@ -27,6 +32,20 @@ ENV = {
 def crashes(folder):
     return set(folder.glob("crash-*")) | set(folder.glob("timeout-*")) | \
         set(folder.glob("oom-*")) | set(folder.glob("leak-*"))
+
+
+def note(program, started, output, crashed):
+    """One line for one run; short enough that two that end at once do not mix."""
+    count = re.search(r"stat::number_of_executed_units:\s*(\d+)", output)
+    covered = re.findall(r"cov: (\d+) ft: (\d+)", output)
+    entry = {"target": program.name.removeprefix("fuzz-"), "at": int(time.time()),
+             "seconds": round(time.monotonic() - started, 1),
+             "executions": int(count[1]) if count else 0,
+             "edges": int(covered[-1][0]) if covered else 0,
+             "features": int(covered[-1][1]) if covered else 0, "crashed": crashed}
+    with open(program.with_name("ledger.jsonl"), "a") as f:
+        f.write(json.dumps(entry) + "\n")
+    return entry
 
 
 def main(program, corpus, *options):
@@ -39,6 +58,7 @@ def main(program, corpus, *options):
     before = crashes(artifacts)
     argv = [program, found, corpus, f"-max_total_time={seconds}", f"-artifact_prefix={artifacts}/",
             *LIMITS, *options]
+    started = time.monotonic()
     try:
         done = subprocess.run(argv, env={**os.environ, **ENV}, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -47,11 +67,10 @@ def main(program, corpus, *options):
         print((e.stdout or b"").decode(errors="replace")[-4000:])
         print(f"{program.name}: did not end {SPARE_S} s after its time")
         return 1
-    runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)
-    if done.returncode == 0 and runs and int(runs[1]) > 0:
-        covered = re.findall(r"cov: (\d+) ft: (\d+)", done.stdout)
-        print(f"{program.name}: {runs[1]} executions in {seconds} s, none failed"
-              f" (edges {covered[-1][0]})" if covered else f"{program.name}: {runs[1]} executions")
+    entry = note(program, started, done.stdout, done.returncode != 0)
+    if done.returncode == 0 and entry["executions"] > 0:
+        print(f"{program.name}: {entry['executions']} executions in {entry['seconds']:.0f} s, "
+              f"none failed (edges {entry['edges']})")
         return 0
     print(done.stdout[-12000:])
     for path in sorted(crashes(artifacts) - before) or ["(no input was written)"]:

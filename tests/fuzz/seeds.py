@@ -75,9 +75,13 @@ def arp(op=1, sender_mac=GUEST_MAC, sender=GUEST, target=US, hlen=6, plen=4, har
         bytes(6) + target
 
 
-def ip6(payload=b"", following=59, length=None, src=bytes(15) + b"\x0f", dst=bytes(15) + b"\x04"):
+NET6 = b"\xfd\x10\0\0\0\2" + bytes(9)
+GROUP6 = b"\xff\2" + bytes(9) + b"\1\xff\0\0\4"
+
+
+def ip6(payload=b"", following=59, length=None, src=NET6 + b"\x15", dst=NET6 + b"\4", hops=255):
     length = len(payload) if length is None else length
-    return b"\x60\0\0\0" + u16(length) + bytes([following, 255]) + src + dst + payload
+    return b"\x60\0\0\0" + u16(length) + bytes([following, hops]) + src + dst + payload
 
 
 def vnet(flags=0, gso=0, hdr_len=0, gso_size=0, start=0, offset=0):
@@ -120,7 +124,9 @@ def frame_seeds():
     yield "06-ipv6-extension-headers", frames(*(record(ether(p, 0x86dd)) for p in (
         ip6(chain, 0), ip6(b"\x3b\0\0\0" + bytes(4), 60), ip6(b"\0\0\1\0\1\0\0\0", 0),
         ip6(tcp(), 6, length=0), ip6(tcp(), 6, length=65535), ip6(tcp(), 6, length=3),
-        ip6(b"\6\0\0\0\0\0\0\1" + tcp(), 44))))
+        ip6(b"\6\0\0\0\0\0\0\1" + tcp(), 44), ip6(b"\6\0\1\4\0\0\0\0" + tcp(), 0),
+        ip6(b"\x2b\0\x1e\4\0\0\0\0" + b"\6\0\0\0\0\0\0\0" + tcp(), 60),
+        ip6(b"\6\0\xc2\4\0\1\0\0" + tcp(), 0), ip6(b"\6\0\0\1\0\0\0\0" + tcp(), 43))))
     quoted = ip(tcp(ACK))
     yield "07-icmp-errors", frames(*(record(ether(ip(icmp(3, 4, u16(0, m), q), protocol=1)))
                                      for m in (0, 68, 1279, 65535)
@@ -134,6 +140,19 @@ def frame_seeds():
     ndp += [bytes([kind, 0, 0, 0]) + bytes(12) + o for kind in (133, 134, 136) for o in (
         b"", b"\3\0", b"\5\1\0\0\0\0\5\xdc")]
     yield "09-ndp", frames(*(record(ether(ip6(p, 58), 0x86dd)) for p in ndp))
+    routers = b"\xff\2" + bytes(13) + b"\2"
+    yield "09-ndp-solicitations", frames(*(record(ether(ip6(p, 58, src=s, dst=d), 0x86dd))
+                                           for p, d in ((ndp[0], GROUP6), (ndp[2], GROUP6),
+                                                        (ndp[4], routers))
+                                           for s in (NET6 + b"\x15", bytes(16), GROUP6)))
+    yield "09-ping-by-ipv6", frames(*(record(ether(ip6(icmp(128, payload=b"p" * n), 58), 0x86dd))
+                                      for n in (0, 1452, 1453)))
+    talk6 = [tcp(), tcp(ACK, 2, 1), tcp(ACK, 2, 1, payload=b"hello"), tcp(4, 7), tcp(dport=601)]
+    for caps in (0, 1, 5):
+        yield f"09-connection-by-ipv6-caps-{caps}", frames(
+            *(record(ether(ip6(t, 6), 0x86dd)) for t in talk6), caps=caps)
+    yield "09-sources-by-ipv6", frames(*(record(ether(ip6(tcp(), 6, src=s), 0x86dd)) for s in (
+        bytes(16), bytes(15) + b"\1", GROUP6, NET6 + b"\4", bytes(10) + b"\xff\xff" + GUEST)))
     others = (b"\xff" * 4, b"\xe0\0\0\1", b"\x7f\0\0\1", bytes(4), US, b"\x0a\0\2\xff", b"\1\2\3\4")
     yield "10-sources", frames(*(record(ether(ip(tcp(), src=a))) for a in others))
     yield "10-destinations", frames(*(record(ether(ip(tcp(), dst=a))) for a in others))

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Shows that each rule of the worker's filter of system calls is needed: without it a test fails,
-since the worker was killed for a bad system call. `make check-seccomp`, as root.
+"""Shows that each rule of the worker's filter of system calls is needed, and each that the starter
+has beyond those: without it a test fails, since the worker was killed for a bad system call, or the
+starter was. `make check-seccomp`, as root.
 
 usage: check.py VMCHANNEL-WITHOUT [RULE...]
 """
@@ -18,6 +19,15 @@ REACH = "tests/e2e/test_sandbox_reach.py"
 VHOST = "tests/e2e/test_vhost_user.py::test_bytes_are_exact[listen]"
 UNIT = "tests/unit/broker/test_sandbox_calls.c"
 KILLED = "signal 31 (Bad system call)"
+STARTER = "starter "
+# That it was killed, or the helper that it forks to enter a network namespace.
+STARTER_GONE = ("its starter is gone", "no answer from the helper")
+# A worker is made, by several users; a link is opened anew.
+STARTERS = [["tests/e2e/test_sandbox_broker.py", "-k", "with_a_user or of_root_keeps"],
+            ["tests/e2e/test_sandbox.py", "-k", "user"],
+            ["tests/e2e/test_worker.py", "-k", "reported_and_replaced"],
+            ["tests/e2e/test_link.py", "-k",
+             "tap_deleted_comes_back or made_anew"]]
 
 # Where to look first; else all of REACH, in order.
 FIRST = {
@@ -43,6 +53,10 @@ UNSHOWN = {
     "clock_gettime": "the vdso reads the clock without a call, where the clock source allows it",
     "setsockopt SO_SNDBUFFORCE": "the broker has grown the buffers already, where it could",
     "setsockopt SO_RCVBUFFORCE": "the broker has grown the buffers already, where it could",
+    "starter poll": "where memory is scarce; this or ppoll, by the architecture",
+    "starter ppoll": "where memory is scarce; this or poll, by the architecture",
+    "starter restart_syscall": "after SIGSTOP and SIGCONT",
+    "starter clock_gettime": "the vdso reads the clock without a call, where the source allows it",
 }
 
 
@@ -61,7 +75,17 @@ def log_of_abort(binary, rule):
                           capture_output=True, text=True, timeout=30).stderr
 
 
+def starter_needs(binary, rule):
+    for where in STARTERS:
+        code, output = run_tests(binary, rule, where)
+        if code == 1 and any(sign in output for sign in (KILLED, *STARTER_GONE)):
+            return True
+    return False
+
+
 def is_needed(binary, rule):
+    if rule.startswith(STARTER):
+        return starter_needs(binary, rule)
     if rule.startswith(ABORT):
         return KILLED in log_of_abort(binary, rule)
     first = next((node for start, node in FIRST.items() if rule.startswith(start)), None)

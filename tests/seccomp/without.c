@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// vmchannel, but that its worker's filter lacks the rule named by the environment: linked with
-// --wrap=sandbox_filter. With the name "list" it prints those there are. For
-// tests/seccomp/check.py.
+// vmchannel, but that its worker's filter, or its starter's, lacks the rule named by the
+// environment: linked with --wrap for both. With the name "list" it prints those there are, the
+// starter's behind a word. For tests/seccomp/check.py.
 #include "broker/sandbox.h"
 
 #include <stdint.h>
@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #define VARIABLE "VMCHANNEL_WITHOUT"
+#define STARTER  "starter "
 
 int __wrap_sandbox_filter(struct error *err);
+int __wrap_sandbox_starter_filter(bool opens_queue, struct error *err);
 
 __attribute__((constructor)) static void
 list(void)
@@ -22,6 +24,8 @@ list(void)
         return;
     for (size_t i = 0; (name = sandbox_rule_name(i)); i++)
         puts(name);
+    for (size_t i = 0; (name = sandbox_starter_rule_name(i)); i++)
+        printf(STARTER "%s\n", name);
     fflush(stdout);
     _exit(0);
 }
@@ -39,4 +43,15 @@ __wrap_sandbox_filter(struct error *err)
     if (rc == 0 && getenv("VMCHANNEL_ABORT"))
         abort();
     return rc;
+}
+
+int
+__wrap_sandbox_starter_filter(bool opens_queue, struct error *err)
+{
+    const char *wanted = getenv(VARIABLE), *name;
+    size_t without = SIZE_MAX, word = strlen(STARTER);
+    for (size_t i = 0; wanted && (name = sandbox_starter_rule_name(i)); i++)
+        if (strncmp(wanted, STARTER, word) == 0 && strcmp(name, wanted + word) == 0)
+            without = i;
+    return sandbox_starter_filter_without(without, opens_queue, err);
 }

@@ -219,7 +219,7 @@ set_link(struct node *node)
 {
     const struct node_plan *p = node->plan;
 
-    STACK_CALL(stack_set_link(stack_node_of(node)->stack, p->mtu, p->csum_offload, p->tso));
+    STACK_CALL(stack_set_link(stack_node_of(node)->stack, p->mtu, p->csum_offload, p->tso, false));
     stack_node_of(node)->blocked = false;
 }
 

@@ -84,14 +84,25 @@ class Client(threading.Thread):
             trouble.append(e)
 
 
+class Echo(Service):
+    """Of which one process has hundreds of thousands of connections: each is closed at its end."""
+
+    def __init__(self, path):
+        super().__init__(path, echo)
+
+    def _handle(self, connection, number):
+        super()._handle(connection, number)
+        connection.close()
+
+
 class Soak:
     def __init__(self, guest, directory):
         self.guest, self.directory = guest, directory
         self.going = threading.Event()
         self.random = random.Random(SEED)
         self.counts, self.failures, self.lock = {}, [], threading.Lock()
-        self.steady = Service(directory / "steady.sock", echo)
-        self.flaky = Service(directory / "flaky.sock", echo)
+        self.steady = Echo(directory / "steady.sock")
+        self.flaky = Echo(directory / "flaky.sock")
         self.halves = []
 
     def count(self, what, more=1):
@@ -107,7 +118,7 @@ class Soak:
     def kill_service(self):
         self.flaky.close()
         time.sleep(self.random.random() * 0.2)
-        self.flaky = Service(self.directory / "flaky.sock", echo)
+        self.flaky = Echo(self.directory / "flaky.sock")
 
     def drop_link(self):
         far = self.guest.namespaces[1]

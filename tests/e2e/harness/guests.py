@@ -15,6 +15,8 @@ from harness.namespace import Namespace
 from harness.processes import wait_until
 
 CHANNEL = "10.0.2.4"
+CHANNEL6 = "fd10:0:2::4"
+GUEST6 = "fd10:0:2::15"
 GUEST_CIDR = "10.0.2.15/24"
 IO_TIMEOUT = 10
 
@@ -60,8 +62,16 @@ class Guest:
         for namespace in self.namespaces:
             namespace.close()
 
+    def enable_ipv6(self, address=None):
+        """address: usable at once. Without one the kernel asks for a prefix, and makes its own."""
+        self.ns.sysctl("net/ipv6/conf/vmc0/accept_ra", "0" if address else "1")
+        self.ns.sysctl("net/ipv6/conf/vmc0/disable_ipv6", "0")
+        if address:
+            self.ns.ip("addr", "add", f"{address}/64", "dev", "vmc0", "nodad")
+
     def connect(self, port=600, addr=CHANNEL, timeout=IO_TIMEOUT) -> socket.socket:
-        s = self.ns.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in addr else socket.AF_INET
+        s = self.ns.socket(family, socket.SOCK_STREAM)
         s.settimeout(timeout)
         try:
             s.connect((addr, port))

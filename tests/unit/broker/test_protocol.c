@@ -137,6 +137,12 @@ TEST(values_are_checked)
     struct message m = worker_says[1];
     m.guest_port = 65536;
     assert_false(accepted(&m, 0, &by_broker));
+    m = worker_says[1]; // a guest that came by IPv6, and one that came by both
+    m.guest_addr = 0;
+    m.guest_addr6 = (struct ipv6_addr){{0xfd, 0x10, [15] = 0x15}};
+    assert_true(accepted(&m, 0, &by_broker));
+    m.guest_addr = 1;
+    assert_false(accepted(&m, 0, &by_broker));
     m = worker_says[3];
     m.link = 0;
     assert_false(accepted(&m, 0, &by_broker));

@@ -3,6 +3,7 @@
 // would try is refused or kills it, and what its devices need still works.
 #include "test.h"
 
+#include "broker/sandbox.h"
 #include "broker/sandbox_broker.h"
 
 #include <errno.h>
@@ -130,6 +131,79 @@ TEST(what_an_intruder_would_try_kills)
     }
 }
 #endif
+
+// The same of a starter, which has to open files, mount and make processes.
+static int
+fate_of_starter(bool opens_queue, const struct call *c)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct error err;
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+            sandbox_starter_filter(opens_queue, &err) < 0)
+            _exit(LOCK_UP_FAILED);
+        _exit(make_call(c));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status))
+        return -WTERMSIG(status);
+    assert_int_not_equal(WEXITSTATUS(status), LOCK_UP_FAILED);
+    return WEXITSTATUS(status);
+}
+
+#if !SANITIZED
+static const struct call killing_starter[] = {
+    {"open a file anew", SYS_openat2, {AT_FDCWD, (long)"/etc/shadow", 0, 0}},
+    {"remove a file", SYS_unlinkat, {AT_FDCWD, (long)"/nonexistent", 0}},
+    {"rename", SYS_renameat2, {AT_FDCWD, (long)"/a", AT_FDCWD, (long)"/b", 0}},
+    {"make a directory", SYS_mkdirat, {AT_FDCWD, (long)"/nonexistent/d", 0700}},
+    {"change a mode", SYS_fchmodat, {AT_FDCWD, (long)"/nonexistent", 0777}},
+    {"change an owner", SYS_fchownat, {AT_FDCWD, (long)"/nonexistent", 0, 0, 0}},
+    {"execute", SYS_execve, {(long)"/bin/sh", 0, 0}},
+    {"execute a descriptor", SYS_execveat, {0, (long)"", 0, 0, AT_EMPTY_PATH}},
+    {"trace", SYS_ptrace, {PTRACE_ATTACH, 1, 0, 0}},
+    {"read another's memory", SYS_process_vm_readv, {1, 0, 0, 0, 0, 0}},
+    {"write another's memory", SYS_process_vm_writev, {1, 0, 0, 0, 0, 0}},
+    {"take another's descriptor", SYS_pidfd_getfd, {0, 0, 0}},
+    {"name another process", SYS_pidfd_open, {1, 0}},
+    {"signal", SYS_kill, {1, SIGKILL}},
+    {"signal by a descriptor", SYS_pidfd_send_signal, {0, SIGSTOP, 0, 0}},
+    {"leave its namespaces", SYS_unshare, {CLONE_NEWUSER}},
+    {"change the root", SYS_chroot, {(long)"/"}},
+    {"connect", SYS_connect, {0, 0, 0}},
+    {"listen", SYS_listen, {0, 1}},
+    {"make code", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0}},
+    {"make memory code", SYS_mprotect, {0, 4096, PROT_EXEC}},
+    {"load a program", SYS_bpf, {0, 0, 0}},
+    {"load a module", SYS_finit_module, {0, 0, 0}},
+    {"begin io_uring", SYS_io_uring_setup, {1, 0}},
+    {"use keys", SYS_keyctl, {0, 0, 0}},
+    {"count events", SYS_perf_event_open, {0, 0, 0, 0, 0}},
+    {"type on a terminal", SYS_ioctl, {-1, 0x5412 /* TIOCSTI */, 0}},
+    {"reach the network", SYS_socket, {AF_INET, SOCK_STREAM, 0}},
+    {"enter a namespace", SYS_setns, {-1, 0}},
+};
+
+TEST(what_an_intruder_would_try_kills_a_starter)
+{
+    for (size_t i = 0; i < sizeof(killing_starter) / sizeof(killing_starter[0]); i++) {
+        int fate = fate_of_starter(false, &killing_starter[i]);
+        if (fate != -SIGSYS)
+            fail_msg("%s: %d", killing_starter[i].what, fate);
+    }
+}
+#endif
+
+TEST(only_a_starter_with_a_link_to_open_makes_sockets)
+{
+    const struct call socket = {"", SYS_socket, {AF_UNIX, SOCK_DGRAM, 0}};
+    const struct call enter = {"", SYS_setns, {-1, 0}};
+    assert_int_equal(fate_of_starter(false, &socket), -SIGSYS);
+    assert_int_equal(fate_of_starter(true, &socket), 0);
+    assert_int_equal(fate_of_starter(true, &enter), EBADF);
+}
 
 TEST(families_of_sockets_are_those_of_the_devices)
 {

@@ -262,7 +262,8 @@ def qemu_gets_its_own_options_and_a_nic(program):
         assert words[6:8] == ["a,,b=c", "-netdev"], done
         netdev, fd = words[8].rsplit("=", 1)
         assert netdev == "stream,id=vmchannel0,addr.type=fd,addr.str" and int(fd) > 2, done
-        assert words[9:] == ["-device", "virtio-net-pci,netdev=vmchannel0,romfile="], done
+        assert words[9:] == ["-device", "virtio-net-pci,netdev=vmchannel0,romfile=,"
+                             "host_mtu=65520"], done
 
 
 def qemu_nic_models(program):

@@ -79,6 +79,59 @@ TEST(bad_nets_are_refused)
     refused(guest_config_set_net, "10.0.2.1/24", "host bits are not zero");
 }
 
+TEST(net6_moves_the_ipv6_addresses)
+{
+    static const struct ipv6_addr channel = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}};
+    static const struct ipv6_addr other = {{0x20, 1, 0xd, 0xb8, [15] = 4}};
+    static const struct ipv6_addr its_guest = {{0x20, 1, 0xd, 0xb8, [15] = 0x15}};
+    struct guest_config c;
+    guest_config_init(&c);
+    struct ipv6_addr addr = guest_config_channel_addr6(&c);
+    assert_true(ipv6_addr_eq(&addr, &channel));
+    assert_int_equal(guest_config_set_net6(&c, "2001:db8::/64", NULL), 0);
+    addr = guest_config_channel_addr6(&c);
+    assert_true(ipv6_addr_eq(&addr, &other));
+    addr = guest_config_guest_addr6(&c);
+    assert_true(ipv6_addr_eq(&addr, &its_guest));
+    assert_int_equal(guest_config_set_net6(&c, "off", NULL), 0);
+    addr = guest_config_channel_addr6(&c);
+    assert_true(ipv6_addr_is_none(&addr));
+    addr = guest_config_guest_addr6(&c);
+    assert_true(ipv6_addr_is_none(&addr));
+    guest_config_fini(&c);
+}
+
+TEST(bad_ipv6_nets_are_refused)
+{
+    static const char *const bad[] = {"",
+                                      "on",
+                                      "fd10:0:2::",
+                                      "fd10:0:2::/63",
+                                      "fd10:0:2::/65",
+                                      "fd10:0:2::/064",
+                                      "::/64",
+                                      "::1/64",
+                                      "fe80::/64",
+                                      "febf::/64",
+                                      "ff02::/64",
+                                      "fd10:0:2::1/64",
+                                      "x::/64",
+                                      "10.0.2.0/24",
+                                      "/64",
+                                      "0:1::/64",
+                                      "fd10:0:2:0:1::/64",
+                                      "1111:1111:1111:1111:1111:1111:1111:1111:1111:1111/64"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        refused(guest_config_set_net6, bad[i], bad[i]);
+        refused(guest_config_set_net6, bad[i], "accepted: off, or a prefix of 64 bits");
+    }
+    refused(guest_config_set_net6, "fd10:0:2::1/64", "host bits are not zero");
+    struct guest_config c;
+    guest_config_init(&c);
+    assert_int_equal(guest_config_set_net6(&c, "fec0::/64", NULL), 0);
+    guest_config_fini(&c);
+}
+
 TEST(names_are_checked)
 {
     struct guest_config c;

@@ -12,8 +12,8 @@
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 
 static const struct proxy_header with_all = {
-    .guest = {0x0a00020f, 40000},
-    .channel = {0x0a000204, 600},
+    .guest = {.addr = 0x0a00020f, .port = 40000},
+    .channel = {.addr = 0x0a000204, .port = 600},
     .id = "vmchannel/vm1/600/7",
     .guest_name = "vm1",
     .guest_uuid = "5b0d",
@@ -36,12 +36,32 @@ TEST(header_of_a_guest_with_an_address)
     assert_memory_equal(out, expected, len);
 }
 
+TEST(header_of_a_guest_that_came_by_ipv6)
+{
+    static const char expected[] = SIGNATURE "\x21\x21\x00\x28"
+                                             "\xfd\x10\0\0\0\x02\0\0\0\0\0\0\0\0\0\x15"
+                                             "\xfd\x10\0\0\0\x02\0\0\0\0\0\0\0\0\0\x04"
+                                             "\x9c\x40\x02\x58"
+                                             "\x05\x00\x01x";
+    const struct proxy_header h = {
+        .guest = {.port = 40000, .addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 0x15}}},
+        .channel = {.addr = 0x0a000204, .port = 600, .addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}}},
+        .id = "x",
+        .guest_name = "",
+        .guest_uuid = "",
+        .channel_name = ""};
+    uint8_t out[PROXY_HEADER_MAX];
+    size_t len = proxy_header_write(&h, out);
+    assert_int_equal(len, sizeof(expected) - 1);
+    assert_memory_equal(out, expected, len);
+}
+
 TEST(header_without_addresses_and_without_what_is_not_known)
 {
     static const char expected[] = SIGNATURE "\x21\x00\x00\x0a"
                                              "\x05\x00\x01x"
                                              "\xe0\x00\x03vm1";
-    const struct proxy_header h = {.channel = {0x0a000204, 600},
+    const struct proxy_header h = {.channel = {.addr = 0x0a000204, .port = 600},
                                    .id = "x",
                                    .guest_name = "vm1",
                                    .guest_uuid = "",
@@ -57,15 +77,16 @@ TEST(the_longest_texts_fit)
     char text[129];
     memset(text, 'x', 128);
     text[128] = '\0';
-    const struct proxy_header h = {.guest = {1, 2},
-                                   .channel = {3, 4},
+    const struct proxy_header h = {.guest = {.port = 2, .addr6 = {{1}}},
+                                   .channel = {.port = 4, .addr6 = {{3}}},
                                    .id = text,
                                    .guest_name = text,
                                    .guest_uuid = text,
                                    .channel_name = text};
     uint8_t out[PROXY_HEADER_MAX + 100];
     size_t len = proxy_header_write(&h, out);
-    assert_int_equal(len, 16 + 12 + 4 * (3 + 128));
+    assert_int_equal(len, 16 + 36 + 4 * (3 + 128));
+    assert_true(len <= PROXY_HEADER_MAX);
     assert_int_equal(out[14] << 8 | out[15], len - 16);
 }
 

@@ -21,7 +21,13 @@ TEST(features_are_offered_and_taken_as_capabilities)
     vg_set_up(&g, VG_FEATURES);
     assert_true(link_caps_of(g.r->link)->csum_offload);
     assert_true(link_caps_of(g.r->link)->tso);
+    assert_true(link_caps_of(g.r->link)->tso6);
     assert_int_equal(g.r->writable, 1); // told of the change
+    vg_u64(&g, VHOST_SET_FEATURES, VG_FEATURES & ~VIRTIO_NET_GUEST_TSO6);
+    vg_turns(&g);
+    assert_true(link_caps_of(g.r->link)->tso);
+    assert_false(link_caps_of(g.r->link)->tso6);
+    assert_int_equal(g.r->writable, 2);
     vg_u64(&g, VHOST_NET_SET_MTU, 1280);
     vg_turns(&g);
     assert_int_equal(link_caps_of(g.r->link)->mtu_max, 1280);
@@ -126,6 +132,36 @@ TEST(offloads_are_read_from_the_header)
     assert_int_equal(link_stats_of(g.r->link)->dropped_in, 1);
     assert_int_equal(vg_used_idx(&g, FROM_GUEST), 2);
     vg_free(&g);
+}
+
+TEST(super_frames_of_each_family_want_leave_of_their_own)
+{
+    static const uint8_t types[] = {1, 4};
+    static const uint64_t from_guest[] = {VIRTIO_NET_HOST_TSO4, VIRTIO_NET_HOST_TSO6};
+    static const uint64_t to_guest[] = {VIRTIO_NET_GUEST_TSO4, VIRTIO_NET_GUEST_TSO6};
+    for (int i = 0; i < 2; i++) {
+        for (int given = 0; given < 2; given++) {
+            uint64_t without = given ? 0 : from_guest[i] | to_guest[i];
+            struct vhost_guest g = vg_start(VG_FEATURES & ~without);
+            static struct test_frame f;
+            vg_buffers(&g, 64, 1536);
+            uint64_t at = vg_frame(&g, 0, 3000, 1);
+            const uint8_t hdr[10] = {1, types[i], 54, 0, 0xb4, 5, 34, 0, 16, 0};
+            memcpy(g.mem + at, hdr, sizeof(hdr));
+            vg_desc(&g, FROM_GUEST, 0, (struct vg_desc){VG_GUEST + at, VG_HDR + 3000, 0, 0});
+            vg_post(&g, FROM_GUEST, 0);
+            vg_kick(&g, FROM_GUEST);
+            assert_int_equal(g.r->count, given);
+            struct frame out = *frame_fill(&f, 3000, 5);
+            out.csum = FRAME_CSUM_PARTIAL;
+            out.gso = i ? FRAME_GSO_TCP6 : FRAME_GSO_TCP4;
+            out.gso_size = 1440;
+            assert_true(link_send(g.r->link, &out));
+            assert_int_equal(link_stats_of(g.r->link)->frames_out, given);
+            assert_int_equal(link_stats_of(g.r->link)->dropped_out, !given);
+            vg_free(&g);
+        }
+    }
 }
 
 TEST(a_frame_to_the_guest_takes_as_many_buffers_as_it_needs)

@@ -103,7 +103,9 @@ TEST(gso_types)
     for (unsigned type = 2; type < 256; type++) {
         struct fields other = tcp4;
         other.gso_type = (uint8_t)type;
-        assert_int_equal(parse(other, 60000, &f), type == 0x81);
+        bool tcp6 = type == 4 || type == 0x84;
+        assert_int_equal(parse(other, 60000, &f), type == 0x81 || tcp6);
+        assert_true(!tcp6 || f.gso == FRAME_GSO_TCP6);
     }
 }
 
@@ -138,6 +140,10 @@ TEST(emitted_frame_reads_back)
     assert_int_equal(back.gso_size, 1448);
     assert_int_equal(back.l4_offset, 34);
     assert_int_equal(back.csum_offset, 16);
+    f.gso = FRAME_GSO_TCP6;
+    vnet_hdr_emit(hdr, VNET_HDR_V1_BYTES, &f);
+    assert_true(vnet_hdr_parse(hdr, &back));
+    assert_int_equal(back.gso, FRAME_GSO_TCP6);
 
     f = (struct frame){.len = 60, .csum = FRAME_CSUM_VALID};
     memset(hdr, 0xee, sizeof(hdr));

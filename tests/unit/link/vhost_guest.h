@@ -31,7 +31,8 @@
 #define VG_HDR      12
 #define VG_FEATURES                                                                                \
     (VIRTIO_VERSION_1 | VHOST_PROTOCOL_FEATURES | VIRTIO_NET_MRG_RXBUF | VIRTIO_NET_CSUM |         \
-     VIRTIO_NET_GUEST_CSUM | VIRTIO_NET_GUEST_TSO4 | VIRTIO_NET_HOST_TSO4 | VIRTIO_INDIRECT_DESC)
+     VIRTIO_NET_GUEST_CSUM | VIRTIO_NET_GUEST_TSO4 | VIRTIO_NET_HOST_TSO4 |                        \
+     VIRTIO_NET_GUEST_TSO6 | VIRTIO_NET_HOST_TSO6 | VIRTIO_INDIRECT_DESC)
 #define TO_GUEST   0
 #define FROM_GUEST 1
 

@@ -471,6 +471,84 @@ TEST(turn_waits_no_longer_than_asked)
     loop_free(loop);
 }
 
+#define POLL_US   20000
+#define POLLED_US 1000 // of CPU time at least, however busy the machine is, and never while asleep
+
+// A loop that polls, after waits that were short.
+static struct loop *
+start_polling(struct probe *p)
+{
+    struct loop *loop = loop_new();
+    probe_open(p, loop);
+    loop_set_poll(loop, POLL_US);
+    assert_int_equal(loop_add(loop, &p->io, LOOP_WRITE), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(loop_turn(loop, -1), 0);
+    loop_modify(loop, &p->io, LOOP_READ);
+    return loop;
+}
+
+// The CPU time of a turn without events that may wait for twice the poll.
+static uint64_t
+idle_turn_cpu_us(struct loop *loop)
+{
+    struct timespec before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    assert_int_equal(loop_turn(loop, 2 * POLL_US / 1000), 0);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    return (uint64_t)((after.tv_sec - before.tv_sec) * 1000000 +
+                      (after.tv_nsec - before.tv_nsec) / 1000);
+}
+
+// The best of some: on a busy machine a poll stops early, as it should.
+TEST(short_waits_are_polled_for_and_a_long_one_ends_that)
+{
+    uint64_t polled_us = 0;
+    for (int i = 0; i < 20 && polled_us < POLLED_US; i++) {
+        struct probe p;
+        struct loop *loop = start_polling(&p);
+        polled_us = idle_turn_cpu_us(loop);
+        uint64_t slept_us = idle_turn_cpu_us(loop);
+        assert_true(slept_us < POLLED_US);
+        probe_close(&p);
+        loop_free(loop);
+    }
+    assert_true(polled_us >= POLLED_US);
+}
+
+TEST(polling_ends_with_the_event)
+{
+    struct probe p;
+    struct loop *loop = start_polling(&p);
+    assert_int_equal(write(p.peer, "x", 1), 1);
+    p.calls = 0;
+    assert_int_equal(loop_turn(loop, -1), 0);
+    assert_int_equal(p.calls, 1);
+    probe_close(&p);
+    loop_free(loop);
+}
+
+TEST(no_poll_after_bulk)
+{
+    struct probe p;
+    struct loop *loop = start_polling(&p);
+    loop_moved(loop, 10000);
+    loop_moved(loop, 10000);
+    assert_true(idle_turn_cpu_us(loop) < POLLED_US);
+    probe_close(&p);
+    loop_free(loop);
+}
+
+TEST(loop_that_was_not_told_to_never_polls)
+{
+    struct probe p;
+    struct loop *loop = start_polling(&p);
+    loop_set_poll(loop, 0);
+    assert_true(idle_turn_cpu_us(loop) < POLLED_US);
+    probe_close(&p);
+    loop_free(loop);
+}
+
 TEST(deferred_frees_run_at_loop_free_too)
 {
     struct loop *loop = loop_new();

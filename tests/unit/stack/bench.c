@@ -22,6 +22,7 @@ on_emit(void *ctx, const struct frame *frame)
     }
     assert_int_equal(out->len, frame->len);
     out->csum = frame->csum;
+    out->gso = frame->gso;
     out->gso_size = frame->gso_size;
     return true;
 }
@@ -114,9 +115,11 @@ bench_init(struct bench *b, const struct stack_config *change)
         .addr = OUR_ADDR,
         .guest_addr = GUEST_ADDR,
         .netmask = 0xffffff00,
+        .addr6 = c->addr6,
         .mtu = c->mtu ? c->mtu : 1500,
         .csum_offload = c->csum_offload,
         .tso = c->tso,
+        .tso6 = c->tso6,
         .max_conns = c->max_conns ? c->max_conns : 8,
         .max_half_open = c->max_half_open ? c->max_half_open : 4,
         .ring_bytes = c->ring_bytes ? c->ring_bytes : 1 << 16,

@@ -18,6 +18,7 @@ struct sent_frame {
     uint8_t bytes[65600];
     size_t len;
     enum frame_csum csum;
+    enum frame_gso gso;
     uint16_t gso_size;
 };
 

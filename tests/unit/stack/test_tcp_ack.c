@@ -95,6 +95,44 @@ TEST(a_segments_worth_is_acknowledged_at_once)
     bench_fini(&b);
 }
 
+// Nearly 64 KiB, acknowledged by the segment.
+static void
+send_a_while(void)
+{
+    for (size_t sent = sizeof block; sent < 65536; sent += sizeof block) {
+        bench_tcp(&b, TCP_ACK, block, sizeof block);
+        expect_acks(1);
+    }
+}
+
+TEST(guest_that_sent_a_while_gets_an_ack_for_every_eight_segments)
+{
+    start(NULL);
+    send_a_while();
+    for (int i = 0; i < 3; i++) {
+        for (int segment = 0; segment < 7; segment++)
+            bench_tcp(&b, TCP_ACK, block, sizeof block);
+        expect_acks(0);
+        bench_tcp(&b, TCP_ACK, block, sizeof block);
+        expect_acks(1);
+    }
+    bench_fini(&b);
+}
+
+TEST(guest_that_sent_a_while_and_stops_gets_its_ack_soon)
+{
+    start(NULL);
+    send_a_while();
+    for (int segment = 0; segment < 3; segment++)
+        bench_tcp(&b, TCP_ACK, block, sizeof block);
+    expect_acks(0);
+    bench_wait(&b, DELAY_MOST_US);
+    expect_acks(1);
+    bench_tcp(&b, TCP_ACK, block, sizeof block); // it had to wait, as after a loss: not again soon
+    expect_acks(1);
+    bench_fini(&b);
+}
+
 TEST(ack_of_a_fin_rides_on_ours)
 {
     start(NULL);
