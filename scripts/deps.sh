@@ -21,9 +21,9 @@ PEERS="user-mode-linux runsc socat inetutils-telnet netcat-openbsd picocom nodej
     openssh-client openssh-server redis-tools nginx-light"
 BENCH="$DEMO passt slirp4netns socat"
 # libvirt: its daemons and their user, its schema, its QEMU driver within virsh, and domain XML that
-# others wrote.
+# others wrote. systemd: the first process of a guest.
 LIBVIRT="libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev
-    libxml2-utils virtinst"
+    libxml2-utils systemd virtinst"
 CHECK="$DEMO $LIBVIRT clang dpdk-dev libclang-rt-14-dev libcmocka-dev liblwip-dev git iputils-ping
     procps strace python3-pytest python3-scapy python3-websockets $PEERS"
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // vmchannel hook: what libvirt's hook for QEMU domains executes. It may not ask libvirt anything,
 // since libvirt waits for it. Domains without our metadata are nothing to it. The daemon is kept by
-// cli/keeper.
+// systemd or by cli/keeper (cli/hook_daemon).
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/hook_check.h"
 #include "cli/hook_daemon.h"
-#include "cli/keeper.h"
 #include "cli/options.h"
 #include "cli/qemu_user.h"
 #include "config/domain_xml.h"
@@ -69,14 +68,6 @@ check_socket(const struct domain_info *d)
                   geteuid() == 0 ? wanted : wanted + len - DOMAIN_XML_UUID_LEN - strlen(".sock"));
 }
 
-static void
-end_daemon(const struct domain_info *d)
-{
-    struct error err;
-    if (keeper_stop(d->socket, hook_daemon_guest(d), &err) < 0)
-        die(&err);
-}
-
 // is_new: QEMU has not started, so what cannot work may be refused.
 static int
 begin(const struct input *in, bool is_new)
@@ -89,7 +80,7 @@ begin(const struct input *in, bool is_new)
         die(&err);
     if (is_new && !hook_check_channels(d, is_root ? &user : NULL))
         return EXIT_FAILED;
-    end_daemon(d); // what a libvirt that was killed has left
+    hook_daemon_stop(d); // what a libvirt that was killed has left
     hook_daemon_start(d, in->xml, in->len, is_root ? &user : NULL);
     return EXIT_SUCCESS;
 }
@@ -105,7 +96,7 @@ static int
 reconnect(const struct input *in)
 {
     check_socket(&in->domain);
-    if (keeper_is_running(in->domain.socket))
+    if (hook_daemon_is_running(&in->domain))
         return EXIT_SUCCESS;
     return begin(in, false);
 }
@@ -114,7 +105,7 @@ static int
 stop(const struct input *in)
 {
     check_socket(&in->domain);
-    end_daemon(&in->domain);
+    hook_daemon_stop(&in->domain);
     return EXIT_SUCCESS;
 }
 

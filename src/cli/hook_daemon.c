@@ -5,7 +5,9 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/hook_unit.h"
 #include "cli/keeper.h"
+#include "cli/systemctl.h"
 #include "control/path.h"
 
 #include <errno.h>
@@ -95,8 +97,9 @@ add_word(struct words *w, const char *text)
     w->text[w->count] = NULL;
 }
 
-const char *
-hook_daemon_guest(const struct domain_info *domain)
+// How the daemon calls the guest: the domain's name, or where that will not do, its UUID.
+static const char *
+guest_name(const struct domain_info *domain)
 {
     return control_name_is_valid(domain->name) ? domain->name : domain->uuid;
 }
@@ -115,7 +118,7 @@ command_line(struct words *w, const struct domain_info *domain, const struct run
     add_word(w, "--xml");
     add_word(w, xml);
     add_word(w, "--name");
-    add_word(w, hook_daemon_guest(domain));
+    add_word(w, guest_name(domain));
     if (user) {
         add_word(w, "--user");
         add_word(w, user->name);
@@ -125,6 +128,34 @@ command_line(struct words *w, const struct domain_info *domain, const struct run
         add_word(w, "--group");
         add_word(w, group);
     }
+}
+
+// The same for the unit.
+static void
+run_as_words(const struct run_as *user, char *out, size_t size)
+{
+    int len = snprintf(out, size, "--user %s", user->name);
+    if (user->group != (gid_t)-1)
+        snprintf(out + len, size - (size_t)len, " --group %u", (unsigned)user->group);
+}
+
+// A session's libvirt runs hooks without what its systemd is found by.
+static bool
+is_kept_by_systemd(void)
+{
+    return geteuid() == 0 && systemctl_is_there();
+}
+
+static int
+start(const struct keeper *k, const struct domain_info *domain, const struct run_as *user,
+      struct error *err)
+{
+    char words[128];
+    if (!is_kept_by_systemd() || !user)
+        return keeper_start(k, err);
+    run_as_words(user, words, sizeof(words));
+    int rc = hook_unit_start(k, domain->uuid, words, err);
+    return rc == -ENOPKG ? keeper_start(k, err) : rc;
 }
 
 void
@@ -144,13 +175,15 @@ hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
                             .socket = domain->socket,
                             .xml = xml,
                             .xml_len = len,
-                            .guest = hook_daemon_guest(domain),
+                            .guest = guest_name(domain),
                             .uid = user ? user->uid : geteuid(),
                             .argv = words.text,
-                            .log_fd = log_fd};
-    if (keeper_start(&keeper, &err) < 0) {
+                            .log_fd = log_fd,
+                            .log_path = path};
+    int rc = start(&keeper, domain, user, &err);
+    if (rc < 0) {
         last_line(log_fd, from, said, sizeof(said));
-        const char *why = err.text[0] ? err.text : said;
+        const char *why = rc == -ECHILD && said[0] ? said : err.text;
         size_t lead = strlen(LOG_LEAD);
         log_error("%s: daemon: %s (more in %s)", domain->name,
                   strncmp(why, LOG_LEAD, lead) == 0 ? why + lead : why, path);
@@ -159,4 +192,23 @@ hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
     for (size_t i = 0; i < words.count; i++)
         free(words.text[i]);
     close(log_fd);
+}
+
+bool
+hook_daemon_is_running(const struct domain_info *domain)
+{
+    return keeper_is_running(domain->socket) ||
+           (is_kept_by_systemd() && hook_unit_is_running(domain->uuid));
+}
+
+void
+hook_daemon_stop(const struct domain_info *domain)
+{
+    struct error err;
+    int rc = is_kept_by_systemd() ? hook_unit_stop(domain->uuid, &err) : 0;
+    // In any case: that systemd's unit was installed while the domain ran changes nothing for it.
+    if (keeper_stop(domain->socket, guest_name(domain), rc < 0 ? NULL : &err) < 0)
+        rc = -1;
+    if (rc < 0)
+        die(&err);
 }

@@ -21,12 +21,13 @@ struct keeper {
     uid_t uid;         // who the daemon becomes: the directory of that is to be its own
     char **argv;       // of the daemon; argv[0] is the program
     int log_fd;        // what both write to; O_APPEND
+    const char *log_path;
 };
 
 // Where that file is: what is changed there counts from the daemon's next start.
 void keeper_xml_path(const char *socket, char out[PATH_MAX]);
 // Starts keeper and daemon; returns when the daemon is ready, so that QEMU can be started. 0; or
-// -errno with err, and nothing is left. err is empty when the reason is the log's last line.
+// -errno with err, and nothing is left. -ECHILD: the reason is the log's last line.
 // The caller has one thread.
 int keeper_start(const struct keeper *k, struct error *err);
 // Whether a daemon runs there, or somebody who starts it again.

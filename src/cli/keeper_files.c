@@ -129,6 +129,14 @@ keeper_files_write(const char *socket, const char *ending, const char *text, siz
     return rc;
 }
 
+int
+keeper_files_link(const char *socket, const char *ending, const char *target, struct error *err)
+{
+    struct file_name path = sibling(socket, ending);
+    unlink(path.text);
+    return symlink(target, path.text) < 0 ? error_set(err, errno, "%s", path.text) : 0;
+}
+
 static pid_t
 keeper_pid(int fd)
 {
@@ -209,6 +217,8 @@ keeper_files_remove(const char *socket, const char *guest)
     unlink(socket);
     unlink(sibling(socket, ".sock.lock").text);
     unlink(sibling(socket, ".xml").text);
+    unlink(sibling(socket, ".env").text);
+    unlink(sibling(socket, ".log").text);
     unlink(control_file(socket, guest, "/control").text);
     unlink(control_file(socket, guest, "/control.lock").text);
     rmdir(control_file(socket, guest, "").text);

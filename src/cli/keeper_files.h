@@ -26,12 +26,15 @@ void keeper_files_tell_directory(const char *socket);
 // A file for the daemon: the socket's path with that ending for ".sock". 0 or -errno with err.
 int keeper_files_write(const char *socket, const char *ending, const char *text, size_t len,
                        struct error *err);
+// The same as a symbolic link.
+int
+keeper_files_link(const char *socket, const char *ending, const char *target, struct error *err);
 
 // A descriptor that is readable when the process has ended, and good for pidfd_send_signal; -1 when
 // there is none.
 int keeper_files_find_keeper(const char *socket);
 int keeper_files_find_daemon(const char *socket);
 
-// Removes socket, locks, pid file, XML, and the directory if that was all. For who holds the
-// keeper's lock, or knows that nobody does.
+// Removes socket, locks, pid file, XML, what a unit had beside it, and the directory if that was
+// all. For who holds the keeper's lock, or knows that nobody does.
 void keeper_files_remove(const char *socket, const char *guest);
