@@ -94,7 +94,7 @@ connect_clients(const struct bench *b, int fds[SESSIONS])
 static void
 use(struct bench *b)
 {
-    const struct proxy_peer peer = {0x0a00020f, 40000};
+    const struct proxy_peer peer = {.addr = 0x0a00020f, .port = 40000};
     int clients[SESSIONS];
     for (uint32_t session = 1; session <= SESSIONS; session++)
         b->wrong |= !opener_open(b->opener, session, 0, &peer);
