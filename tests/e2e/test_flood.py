@@ -25,6 +25,7 @@ FLOOD_SYNS = int(os.environ.get("FLOOD_SYNS", "1000000"))
 RATE = 100_000       # frames per second
 P99_MS = 10
 BURSTS = 4           # other work on the machine may spoil a burst, but not all of them
+TRIPS = 200          # of a probe, all along the flood
 PORTS = 60_000       # of one source address
 
 
@@ -50,20 +51,22 @@ def test_random_frames_leave_the_other_channel_its_latency(make_guest, listen, s
         flood = guest.processes.start(
             guest.ns.enter([guest.helpers["flood"], "vmc0", mac, str(RATE), str(FLOOD_S),
                             str(burst)]), stdout=-1, text=True)
-        # As many round trips as fit at the worst that is accepted.
-        count = int(FLOOD_S * 1000 / P99_MS / 2)
-        result = guest.probe("latency", CHANNEL, 601, count, 16, timeout=FLOOD_S + 30)
-        sent = json.loads(flood.communicate(timeout=FLOOD_S + 30)[0])["sent"]
-        assert result["error"] == ""
-        p99s.append((result["p99_ms"], sent))
-        if result["p99_ms"] < P99_MS and sent > RATE * FLOOD_S * 0.9:
+        probes = []
+        while flood.poll() is None:
+            probes.append(guest.probe("latency", CHANNEL, 601, TRIPS, 16, timeout=30))
+            assert probes[-1]["error"] == ""
+        sent = json.loads(flood.communicate(timeout=5)[0])["sent"]
+        # The last probe may have outlived the flood; of the others the worst but one in a hundred.
+        p99 = sorted(probe["p99_ms"] for probe in probes)[int(len(probes) * 0.99) - 1]
+        p99s.append((p99, sent))
+        if p99 < P99_MS and sent > RATE * FLOOD_S * 0.9:
             break
     else:
         pytest.fail(f"99th percentile in ms, frames sent: {p99s}")
     assert guest.daemon.worker() == worker
     grown = rss_kib(worker) - before
-    print(f"random frames: {sent} in {FLOOD_S:.0f} s, 99th percentile beside them "
-          f"{result['p99_ms']:.2f} ms, memory {grown:+d} KiB")
+    print(f"random frames: {sent} in {FLOOD_S:.0f} s, 99th percentile of {len(probes) * TRIPS} "
+          f"round trips beside them {p99:.2f} ms, memory {grown:+d} KiB")
     assert grown < 8 * 1024, "memory grew"
     with guest.connect(600, timeout=1) as s:
         s.sendall(b"still there?")
