@@ -23,12 +23,23 @@ read_again(const struct buffer *xml)
     return info;
 }
 
+static bool
+has_channel(const struct domain_info *info, const char *text)
+{
+    for (size_t i = 0; i < info->channel_count; i++)
+        if (strcmp(info->channels[i].text, text) == 0)
+            return true;
+    return false;
+}
+
+// In any order, which is that of the document: an interface that was added to a translated domain
+// may stand before those that are in its metadata. No port is there twice.
 static void
 expect_same_channels(const struct domain_info *a, const struct domain_info *b)
 {
     assert(a->channel_count == b->channel_count);
     for (size_t i = 0; i < a->channel_count; i++)
-        assert(strcmp(a->channels[i].text, b->channels[i].text) == 0);
+        assert(has_channel(b, a->channels[i].text));
 }
 
 static void

@@ -58,7 +58,7 @@ TEST(listener_that_cannot_be_shared_is_not_there)
     guest_config_fini(&guest);
 }
 
-// Where this host has no vsock for guests, that is said; e2e/test_vsock.py brings a kernel that has.
+// Where this host has no vsock for guests, that is said; e2e/test_vsock.py has a kernel that does.
 TEST(vsock_listeners_come_and_go_or_the_reason_is_named)
 {
     struct link_spec link = {.kind = LINK_VSOCK, .fd = -1, .cid = 3};
