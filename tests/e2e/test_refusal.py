@@ -151,8 +151,8 @@ def test_idle_for_too_long(guest, listen, socket_path, directory, more):
     """With a log file a socket link copies instead of splicing."""
     service = listen(socket_path)
     guest.start(f"600:unix:{socket_path},idle=1" + more.format(directory))
-    idle, busy = [(guest.connect(), service.accept()) for _ in range(2)]
     began = time.monotonic()
+    idle, busy = [(guest.connect(), service.accept()) for _ in range(2)]
     idle[0].settimeout(0.2)
     with pytest.raises(ConnectionResetError):
         while time.monotonic() < began + 5:
