@@ -8,7 +8,7 @@
 // bytes as it has, or the first PIECE_MAX.
 #include "base/cursor.h"
 
-#define PIECE_MAX 32
+#define PIECE_MAX 40 // bytes: the most options that a TCP header has
 
 static uint8_t piece[PIECE_MAX];
 
@@ -68,16 +68,21 @@ cursor_skip(struct cursor *c, size_t len)
 struct cursor
 cursor_take(struct cursor *c, size_t len)
 {
+    size_t before = c->left, kind;
     bool is_there = advance(c, len) && !c->failed;
-    size_t kind = !is_there ? PIECE_MAX + 2 : len > PIECE_MAX ? PIECE_MAX + 1 : len;
 
+    //@ split is_there;
+    if (!is_there)
+        return (struct cursor){.at = NULL, .failed = true};
+    // Nor does it see this.
+    while (len > before)
+        ;
+    kind = len > PIECE_MAX ? PIECE_MAX + 1 : len;
     ANY(piece);
     //@ split kind;
     if (kind <= PIECE_MAX)
         return (struct cursor){.at = piece + PIECE_MAX - kind, .left = kind};
-    if (kind == PIECE_MAX + 1)
-        return (struct cursor){.at = piece, .left = any_size(kind, SIZE_MAX)};
-    return (struct cursor){.at = NULL, .failed = true};
+    return (struct cursor){.at = piece, .left = any_size(kind, SIZE_MAX)};
 }
 
 void

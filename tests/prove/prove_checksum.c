@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// prove: load64 add_carry native_sum checksum_add checksum_add_iov checksum_pseudo4 checksum_fold
+// prove: load64 add_carry native_sum checksum_add checksum_add_iov checksum_pseudo4
+// prove: checksum_pseudo6 checksum_fold
 // over: runs of every length from 0 to 72 bytes, which end with their memory, any content; two
 // over: pieces of 0 to 4 bytes each with 0 to 9 to be skipped; any sum, address and protocol.
 // over: A vector is one word here, as Eva knows none
@@ -23,13 +24,16 @@ sum_pieces(size_t len1, size_t len2, size_t skip)
 int
 main(void)
 {
+    struct ipv6_addr src, dst;
     size_t len = any_size(0, LEN_MAX);
     size_t len1 = any_size(0, PIECE_MAX), len2 = any_size(0, PIECE_MAX), skip = any_size(0, 9);
 
     ANY(bytes);
     ANY(first);
     ANY(second);
-    switch (Frama_C_interval(0, 2)) {
+    ANY(src);
+    ANY(dst);
+    switch (Frama_C_interval(0, 3)) {
     case 0:
         //@ split len;
         checksum_add(any_u64(), bytes + LEN_MAX - len, len);
@@ -39,6 +43,9 @@ main(void)
         //@ split len2;
         //@ split skip;
         sum_pieces(len1, len2, skip);
+        break;
+    case 2:
+        checksum_fold(checksum_pseudo6(&src, &dst, any_u8(), any_u16()));
         break;
     default:
         checksum_fold(checksum_pseudo4(any_u32(), any_u32(), any_u8(), any_u16()));

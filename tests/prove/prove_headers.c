@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// prove: ether_parse mac_is_group arp_parse icmp_parse udp_parse ipv4_parse
+// prove: ether_parse mac_is_group arp_parse icmp_parse icmp6_parse udp_parse ipv4_parse
 // over: headers of every length from 0 to 60 bytes, which end with their memory, and frames of
 // over: every length above, to 65550; any content; any length promised by the layer below
 // options: -eva-slevel-function native_sum:100
@@ -10,6 +10,7 @@
 #include "wire/checksum.c"
 #include "wire/ether.c"
 #include "wire/icmp.c"
+#include "wire/icmp6.c"
 #include "wire/ipv4.c"
 #include "wire/udp.c"
 
@@ -35,9 +36,10 @@ parse_other(struct cursor c)
     struct ether_header ether;
     struct arp_packet arp;
     struct icmp_header icmp;
+    struct icmp6_header icmp6;
     struct udp_header udp;
 
-    switch (Frama_C_interval(0, 3)) {
+    switch (Frama_C_interval(0, 4)) {
     case 0:
         ether_parse(&c, &ether);
         break;
@@ -46,6 +48,9 @@ parse_other(struct cursor c)
         break;
     case 2:
         icmp_parse(&c, &icmp);
+        break;
+    case 3:
+        icmp6_parse(&c, &icmp6);
         break;
     default:
         udp_parse(&c, any_u64(), &udp);
