@@ -67,8 +67,8 @@ uint32_t virtqueue_base(const struct virtqueue *q);
 bool virtqueue_set_base(struct virtqueue *q, uint32_t base);
 void virtqueue_set_base_to_start(struct virtqueue *q);
 
-// Resolves the addresses and starts at the base. 0, or -errno with err filled: no size or one that
-// the format does not have, not in memory, misaligned; the queue is stopped then.
+// Resolves the addresses and starts at the base; the size is set. 0, or -errno with err filled: a
+// size that the format does not have, not in memory, misaligned; the queue is stopped then.
 int virtqueue_start(struct virtqueue *q, const struct virtqueue_addr *addr, struct error *err);
 void virtqueue_stop(struct virtqueue *q);
 // The same queue again, after the memory was mapped anew or for another log: nothing is lost. As
