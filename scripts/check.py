@@ -150,9 +150,9 @@ def meson_tests(kind, suites):
 # Tests that boot guests under emulation, in two halves that take about as long. Each file has its
 # own resources: this machine's only libvirtd is test_libvirt's.
 GUESTS = {
-    "guests-1": ["test_qemu.py", "test_libvirt.py"],
+    "guests-1": ["test_qemu.py", "test_libvirt.py", "test_systemd.py"],
     "guests-2": ["test_links_qemu.py", "test_vhost_user.py", "test_hypervisors.py",
-                 "test_vsock.py", "test_vhost_user_dpdk.py", "test_systemd.py"],
+                 "test_vsock.py", "test_vhost_user_dpdk.py"],
 }
 E2E = Path("tests/e2e")
 # Minutes of waiting for retransmission timers.
