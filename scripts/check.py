@@ -173,7 +173,7 @@ def fuzzers(run, name):
                 return count
             fuzzer = run.fuzzers.pop(0)
         count += meson_test("fuzz", f"{name}-{fuzzer}", [fuzzer],
-                            {"FUZZ_S": str(FUZZ_S)})(run, name)
+                            {"FUZZ_S": str(FUZZ_S), "FUZZ_SEED": "1"})(run, name)
 
 
 def pytests(select):

@@ -6,7 +6,8 @@ usage: run.py PROGRAM CORPUS [LIBFUZZER-OPTION...]
 
 New inputs that reach new code are kept beside the program, in PROGRAM.found, for the next run.
 Ends with a line that counts the executions; after a crash, says how to see it again. What was run
-is noted beside the programs, in ledger.jsonl, which ledger.py sums up.
+is noted beside the programs, in ledger.jsonl, which ledger.py sums up. With FUZZ_SEED the fuzzer
+makes the same up each time, as far as it has one thread.
 """
 
 import json
@@ -57,7 +58,7 @@ def main(program, corpus, *options):
     artifacts.mkdir(exist_ok=True)
     before = crashes(artifacts)
     argv = [program, found, corpus, f"-max_total_time={seconds}", f"-artifact_prefix={artifacts}/",
-            *LIMITS, *options]
+            f"-seed={os.environ.get('FUZZ_SEED', '0')}", *LIMITS, *options]
     started = time.monotonic()
     try:
         done = subprocess.run(argv, env={**os.environ, **ENV}, stdin=subprocess.DEVNULL,
