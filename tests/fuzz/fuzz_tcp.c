@@ -324,7 +324,8 @@ flush(struct world *w)
 {
     uint64_t before = w->emitted;
     stack_flush(w->stack, w->now_us);
-    assert(w->emitted - before <= w->ring_bytes / 64 + 100); // no more than there can be to say
+    // No more than there can be to say: the smallest MSS, without what SACK blocks take of it.
+    assert(w->emitted - before <= w->ring_bytes / (64 - tcp_sack_bytes(TCP_SACK_MAX)) + 100);
     w->held = 0;
 }
 
