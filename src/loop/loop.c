@@ -21,7 +21,8 @@
 #define TIMER_NONE      UINT32_MAX
 // So many short waits in a row before one is polled for: what comes now and then is slept for.
 #define POLL_AFTER 4
-#define BULK_BYTES (16u * 1024) // moved in a turn
+#define BULK_BYTES (16u * 1024) // moved within
+#define BULK_US    1000
 
 struct timer {
     void (*on_timer)(void *ctx); // NULL: on the free list
@@ -63,7 +64,9 @@ struct loop {
 
     uint64_t poll_us;     // the longest poll; 0: none ever
     unsigned short_waits; // in a row, up to POLL_AFTER
-    size_t moved;         // bytes, by this turn
+    size_t moved; // bytes, since moved_since_us
+    uint64_t moved_since_us;
+    bool moved_bulk; // in the time before that
 
     struct deferred *deferred;
     size_t deferred_count;
@@ -228,6 +231,19 @@ poll_events(struct loop *loop, uint64_t start_us)
     return n;
 }
 
+// Whether much was moved in this millisecond or the last: by few turns, or by many that had little.
+static bool
+moves_bulk(struct loop *loop, uint64_t now_us)
+{
+    uint64_t age_us = now_us - loop->moved_since_us;
+    if (age_us >= BULK_US) {
+        loop->moved_bulk = loop->moved >= BULK_BYTES && age_us < 2 * BULK_US;
+        loop->moved = 0;
+        loop->moved_since_us = now_us;
+    }
+    return loop->moved_bulk || loop->moved >= BULK_BYTES;
+}
+
 // As epoll_wait. To sleep and be woken costs both sides more than a short wait, the waker most of
 // all where the CPU that slept is a virtual one: so waits that have been short are polled for.
 static int
@@ -236,9 +252,8 @@ wait_for_events(struct loop *loop, int timeout_ms)
     if (timeout_ms == 0 || loop->poll_us == 0)
         return fetch(loop, timeout_ms);
     uint64_t start_us = loop_clock_us();
-    if (loop->moved >= BULK_BYTES)
+    if (moves_bulk(loop, start_us))
         loop->short_waits = 0;
-    loop->moved = 0;
     int n = loop->short_waits == POLL_AFTER ? poll_events(loop, start_us) : 0;
     if (n == 0)
         n = fetch(loop, timeout_ms);

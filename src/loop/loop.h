@@ -47,7 +47,7 @@ void loop_on_turn_end(struct loop *loop, void (*on_turn_end)(void *ctx), void *c
 void loop_defer(struct loop *loop, void (*fn)(void *), void *ptr);
 
 // While waits are short, they are polled for up to poll_us before the loop sleeps; 0 (as at first):
-// it sleeps at once. What a turn moves is told, as after many bytes a wait is better slept through:
+// it sleeps at once. What is moved is told, as after many bytes a wait is better slept through:
 // what comes next is the more for it.
 void loop_set_poll(struct loop *loop, uint32_t poll_us);
 void loop_moved(struct loop *loop, size_t bytes);
