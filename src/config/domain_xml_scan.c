@@ -3,6 +3,7 @@
 // somebody asks. What an element means is left to the others.
 #include "config/domain_xml_scan.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -390,6 +391,13 @@ xml_is_in_namespace(const struct xml_doc *doc, uint32_t node, const char *uri, c
     return is_name && namespace_of(doc, node, text, prefix_len, found) && strcmp(found, uri) == 0;
 }
 
+// libxml2 takes xmlns:1='...', but not <1:name/>: such a prefix is of no use.
+static bool
+may_begin_name(char c)
+{
+    return isalpha((unsigned char)c) || c == '_' || (c & 0x80);
+}
+
 bool
 xml_prefix_of(const struct xml_doc *doc, uint32_t node, const char *uri, char out[XML_VALUE_MAX])
 {
@@ -397,7 +405,7 @@ xml_prefix_of(const struct xml_doc *doc, uint32_t node, const char *uri, char ou
         struct xml_attr attr = {0};
         while (xml_next_attr(doc, node, &attr)) {
             const char *name = doc->text + attr.name;
-            if (attr.name_len <= 6 || memcmp(name, "xmlns:", 6) != 0)
+            if (attr.name_len <= 6 || memcmp(name, "xmlns:", 6) != 0 || !may_begin_name(name[6]))
                 continue;
             char value[XML_VALUE_MAX] = "";
             decode(doc->text + attr.value, attr.value_len, true, value);
