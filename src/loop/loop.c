@@ -21,7 +21,8 @@
 #define TIMER_NONE      UINT32_MAX
 // So many short waits in a row before one is polled for: what comes now and then is slept for.
 #define POLL_AFTER 4
-#define BULK_BYTES (16u * 1024) // moved within
+// Moved within BULK_US, after which no wait is polled for.
+#define BULK_BYTES (16u * 1024)
 #define BULK_US    1000
 
 struct timer {
@@ -64,9 +65,9 @@ struct loop {
 
     uint64_t poll_us;     // the longest poll; 0: none ever
     unsigned short_waits; // in a row, up to POLL_AFTER
-    size_t moved; // bytes, since moved_since_us
+    size_t moved;         // bytes, since moved_since_us
     uint64_t moved_since_us;
-    bool moved_bulk; // in the time before that
+    bool moved_bulk; // in the BULK_US before that
 
     struct deferred *deferred;
     size_t deferred_count;
