@@ -40,7 +40,7 @@ from world import Failed, World, result_of  # noqa: E402
 HERE = Path(__file__).resolve().parent
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-static"]
 SOURCES = {"load": HERE / "load.c", "service": HERE / "service.c",
-           "tap_pump": HERE / "tap_pump.c",
+           "tap_pump": HERE / "tap_pump.c", "splice_pump": HERE / "splice_pump.c",
            "bridge": HERE.parent / "e2e/bridge.c"}
 PACKAGE_OF = {"pasta": "passt", machine_subjects.QEMU: "qemu-system-x86"}  # Debian's
 ALL = SUBJECTS + limit_subjects.SUBJECTS + machine_subjects.SUBJECTS

@@ -7,7 +7,7 @@ from subjects import KINDS, Subject
 from world import PORT, wait_until
 
 RAW_UNIX, RAW_TCP, RAW_TAP = "raw Unix socket", "raw loopback TCP", "raw tap"
-RAW_TAP_UNIX, RAW_SPLICE = "raw tap and Unix socket", "raw splice to Unix"
+RAW_TAP_UNIX, RAW_SPLICE = "raw tap and Unix socket", "raw splice"
 TCP_MEASURES = ("send", "receive", "send16", "receive16", "trip1", "trip64", "connect")
 LARGEST_MTU = "65520"
 
@@ -16,6 +16,7 @@ class RawUnix(Subject):
     name = RAW_UNIX
     about = "no daemon: the load program connects to the service's Unix socket"
     measures = TCP_MEASURES
+    has_two_sides = True
 
     def start(self):
         self.namespace = self.world.host
@@ -92,4 +93,33 @@ class RawTapUnix(Subject):
         return f"udp:{self._address(i)}:{PORT + i}"
 
 
-SUBJECTS = [RawUnix, RawTcp, RawTap, RawTapUnix]
+class RawSplice(Subject):
+    """A namespace's TCP on one side and a Unix socket on the other, as vmchannel netns has them."""
+
+    name = RAW_SPLICE
+    about = "splice_pump: from the namespace's TCP to the service's Unix socket and back by " \
+            "splice(2)"
+    measures = ("send", "receive")
+    directions = {"sink": "to", "source": "from"}
+
+    def start(self):
+        self.namespace = self.world.namespace()
+        self.daemons = [
+            self.world.start([self.world.tools["splice_pump"], self._port(kind), direction,
+                              f"{self.world.directory}/{kind}"], self.namespace)
+            for kind, direction in self.directions.items()]
+        self.daemon = self.daemons[0]
+        for kind in self.directions:
+            wait_until(lambda: self.namespace.listens(self._port(kind)), 5, "splice_pump")
+
+    def _port(self, kind):
+        return PORT + KINDS.index(kind)
+
+    def pids(self):
+        return [daemon.pid for daemon in self.daemons]
+
+    def target(self, kind):
+        return f"tcp:127.0.0.1:{self._port(kind)}"
+
+
+SUBJECTS = [RawUnix, RawTcp, RawTap, RawTapUnix, RawSplice]

@@ -27,6 +27,7 @@ class Subject:
     built = ()                  # programs of the tests, in the build directory
     measures = ALL_MEASURES
     starts_slowly = False       # takes over a second until it is at its best
+    has_two_sides = False       # the load program and the service, and nothing between
     group = "namespace"
     namespace = None
     helper = None               # beside the daemon on the path, but not it
@@ -145,6 +146,7 @@ class OurNetns(Ours):
     def start(self):
         self.namespace = self.world.namespace()
         self.serve(f"netns,path={self.namespace.path}")
+        wait_until(lambda: self.namespace.listens(PORT), 5, "vmchannel's socket")
 
 
 class OurNetnsTcp(OurNetns):
@@ -295,6 +297,8 @@ class Socat(Subject):
                               f"UNIX-CONNECT:{self.world.directory}/{kind}"], self.namespace)
             for i, kind in enumerate(KINDS)]
         self.daemon = self.daemons[0]
+        for i in range(len(KINDS)):
+            wait_until(lambda: self.namespace.listens(PORT + i), 5, "socat's socket")
 
     def pids(self):
         return [pid for daemon in self.daemons for pid in descendants(daemon.pid)]
