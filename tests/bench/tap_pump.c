@@ -20,6 +20,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,10 +29,12 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define VNET_HDR_BYTES 12
+#define HDR_LEN_AT     2 // that of the headers: what follows goes to pages
 #define TURN_FRAMES    64
 #define CREDIT         4
 #define PAYLOAD_MAX    61440 // load.c's, too
@@ -43,10 +46,10 @@ struct packet { // what stands before a payload
     struct udphdr udp;
 } __attribute__((packed));
 
-static struct {
+static struct frame {
     struct packet head;
     uint8_t payload[65536];
-} __attribute__((packed)) frame;
+} __attribute__((packed)) frame, batch[CREDIT];
 
 _Noreturn static void
 fail(const char *what)
@@ -106,19 +109,30 @@ pump(const int taps[2])
     }
 }
 
+// What a datagram carries, -1: there is none, or 0: it was something else.
+static ssize_t
+read_datagram(int tap, struct frame *f)
+{
+    ssize_t n = read(tap, f, sizeof(*f));
+    if (n < 0 && errno != EAGAIN)
+        fail("read");
+    if (n <= (ssize_t)sizeof(f->head))
+        return n < 0 ? -1 : 0;
+    const struct packet *p = &f->head;
+    return p->ether.ether_type == htons(ETHERTYPE_IP) && p->ip.ihl == 5 &&
+                   p->ip.protocol == IPPROTO_UDP
+               ? n - (ssize_t)sizeof(*p)
+               : 0;
+}
+
 // Sleeps until a datagram comes; gives how much it carries.
 static size_t
-read_datagram(int tap)
+await_datagram(int tap)
 {
-    for (;;) {
-        ssize_t n = read(tap, &frame, sizeof(frame));
-        if (n < 0 && errno != EIO)
-            fail("read");
-        const struct packet *p = &frame.head;
-        if (n > (ssize_t)sizeof(*p) && p->ether.ether_type == htons(ETHERTYPE_IP) &&
-            p->ip.ihl == 5 && p->ip.protocol == IPPROTO_UDP)
-            return (size_t)n - sizeof(*p);
-    }
+    ssize_t n;
+    while ((n = read_datagram(tap, &frame)) <= 0)
+        continue;
+    return (size_t)n;
 }
 
 static uint16_t
@@ -140,6 +154,7 @@ turn_headers(struct packet *p)
 {
     struct packet was = *p;
     memset(p->vnet_hdr, 0, sizeof(p->vnet_hdr));
+    p->vnet_hdr[HDR_LEN_AT] = sizeof(*p) - sizeof(p->vnet_hdr);
     memcpy(p->ether.ether_dhost, was.ether.ether_shost, ETH_ALEN);
     memcpy(p->ether.ether_shost, was.ether.ether_dhost, ETH_ALEN);
     p->ip.saddr = was.ip.daddr;
@@ -182,35 +197,49 @@ read_some(int fd, size_t len)
 }
 
 static void
-write_all(int fd, size_t len)
+write_all(int fd, const struct iovec *iov, int iovcnt)
 {
-    for (size_t done = 0; done < len;) {
-        ssize_t n = write(fd, frame.payload + done, len - done);
-        if (n <= 0)
-            fail("the service");
-        done += (size_t)n;
-    }
+    size_t len = 0;
+    for (int i = 0; i < iovcnt; i++)
+        len += iov[i].iov_len;
+    if (writev(fd, iov, iovcnt) != (ssize_t)len)
+        fail("the service");
 }
 
 _Noreturn static void
 echo(int tap, int service)
 {
     for (;;) {
-        size_t len = read_datagram(tap);
-        write_all(service, len);
+        size_t len = await_datagram(tap);
+        write_all(service, &(struct iovec){frame.payload, len}, 1);
         len = read_some(service, len);
         turn_headers(&frame.head);
         write_datagram(tap, len);
     }
 }
 
+// What is there, in one call, as a daemon does.
 _Noreturn static void
 sink(int tap, int service)
 {
-    for (unsigned taken = 1;; taken++) {
-        write_all(service, read_datagram(tap));
-        if (taken % CREDIT)
+    for (unsigned taken = 0;;) {
+        struct iovec iov[CREDIT];
+        int count = 0;
+        ssize_t n = 0;
+        while (count < CREDIT && (n = read_datagram(tap, &batch[count])) >= 0) {
+            iov[count] = (struct iovec){batch[count].payload, (size_t)n};
+            count += n > 0;
+        }
+        if (count == 0) {
+            poll(&(struct pollfd){.fd = tap, .events = POLLIN}, 1, -1);
             continue;
+        }
+        write_all(service, iov, count);
+        taken += (unsigned)count;
+        if (taken < CREDIT)
+            continue;
+        taken -= CREDIT;
+        frame.head = batch[0].head;
         turn_headers(&frame.head);
         write_datagram(tap, 1);
     }
@@ -220,7 +249,7 @@ _Noreturn static void
 source(int tap, int service)
 {
     for (;;) {
-        read_datagram(tap);
+        await_datagram(tap);
         turn_headers(&frame.head);
         for (int i = 0; i < CREDIT; i++)
             write_datagram(tap, read_some(service, PAYLOAD_MAX));
@@ -236,7 +265,7 @@ main(int argc, char **argv)
     if (strcmp(mode, "echo") == 0)
         echo(open_tap(argv[1], 0), connect_unix(argv[3]));
     if (strcmp(mode, "sink") == 0)
-        sink(open_tap(argv[1], 0), connect_unix(argv[3]));
+        sink(open_tap(argv[1], O_NONBLOCK), connect_unix(argv[3]));
     if (strcmp(mode, "source") == 0)
         source(open_tap(argv[1], 0), connect_unix(argv[3]));
     fprintf(stderr, "tap_pump: see the head of tap_pump.c\n");
