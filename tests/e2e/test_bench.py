@@ -102,10 +102,12 @@ def test_the_limits_are_measured(vmchannel, directory):
 
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(not shutil.which("perf"), reason="perf is not installed")
-def test_a_profile_is_written(vmchannel, directory):
-    text = directory / "performance.md"
+def test_a_profile_is_written_of_a_daemon_that_starts_slowly(vmchannel, directory):
+    text, slow = directory / "performance.md", directory / "slow"
     shutil.copy(ROOT / "docs/performance.md", text)
-    done = subprocess.run(["/usr/bin/python3", ROOT / "tests/bench/profile.py", vmchannel,
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {vmchannel} "$@"\n')
+    slow.chmod(0o755)
+    done = subprocess.run(["/usr/bin/python3", ROOT / "tests/bench/profile.py", slow,
                            "vmchannel netns", "send", "--seconds", "0.5", "--write", text],
                           capture_output=True, text=True, timeout=50)
 
