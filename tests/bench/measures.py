@@ -79,12 +79,14 @@ class _Sample:
     """What the clocks say at one instant."""
 
     def __init__(self, subject, load, counter):
+        service = subject.world.service.pid
+        others = [pid for pid in subject.path_pids() if pid != service]
         self.now = {"seconds": time.monotonic(),
                     "bytes": subject.world.counters.read()[counter],
                     "daemon": cpu_seconds(subject.pids()),
                     "load": cpu_seconds(subject.load_pids(load)),
-                    "service": cpu_seconds([subject.world.service.pid])}
-        self.now["path"] = self.now["load"] + cpu_seconds(subject.path_pids())
+                    "service": cpu_seconds([service])}
+        self.now["path"] = self.now["load"] + self.now["service"] + cpu_seconds(others)
 
     def since(self, before):
         return {what: now - before.now[what] for what, now in self.now.items()}
