@@ -389,7 +389,8 @@ hub_new(struct loop *loop, const struct hub_config *config)
     hub->idle_timer = loop_timer_new(loop, on_idle_timer, hub);
     hub->stack = stack_new(&config->stack, &relay_stack_ops, hub, loop_now_us(loop));
     if (!hub->counters || !hub->channels || !hub->port_channel || !hub->relays || !hub->sockets ||
-        hub->timer < 0 || hub->idle_timer < 0 || !hub->stack) {
+        hub->timer < 0 || hub->idle_timer < 0 || !hub->stack ||
+        ring_pool_init(&hub->kept, 2 * n, SPLICE_KEPT_BYTES) < 0) {
         hub_free(hub);
         return NULL;
     }
@@ -417,6 +418,7 @@ hub_free(struct hub *hub)
     loop_timer_free(hub->loop, hub->timer);
     loop_timer_free(hub->loop, hub->idle_timer);
     stack_free(hub->stack);
+    ring_pool_fini(&hub->kept);
     free(hub->sockets);
     free(hub->relays);
     free(hub->port_channel);

@@ -4,6 +4,7 @@
 
 #include "base/bucket.h"
 #include "base/log.h"
+#include "base/ring.h"
 #include "channel/capture.h"
 #include "channel/end_io.h"
 #include "channel/hub.h"
@@ -115,6 +116,7 @@ struct hub {
 
     struct socket_session *sockets; // max_conns
     uint32_t sockets_touched, sockets_free;
+    struct ring_pool kept; // of the relays of splice
     struct listener **listeners;
     size_t listener_count;
 

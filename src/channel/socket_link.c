@@ -62,6 +62,8 @@ session_free(struct socket_session *t)
     t->next_free = hub->sockets_free;
     hub->sockets_free = index_of(t) + 1;
     hub_session_end(hub, t->channel);
+    if (hub->session_count == 0 && ring_pool_is_dirty(&hub->kept))
+        ring_pool_trim(&hub->kept, 0);
 }
 
 // For both ways, and with nothing left to read: what a guest sends before it leaves is delivered.
@@ -260,7 +262,7 @@ join(struct socket_session *t, struct host_end *end)
     struct channel_counters *count = t->hub->channels[t->channel].counters;
     if (host_end_is_raw_socket(end)) {
         t->state = SOCKET_JOINED;
-        t->splice = splice_new(loop, t->io.fd, end->read_fd, on_relay_done, t);
+        t->splice = splice_new(loop, &t->hub->kept, t->io.fd, end->read_fd, on_relay_done, t);
         if (t->splice)
             splice_count(t->splice, &count->bytes_from_guest, &count->bytes_to_guest);
         return t->splice != NULL;

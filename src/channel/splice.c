@@ -142,7 +142,7 @@ flow_run(struct splice *s, int from)
         f->done = true;
         return;
     }
-    if (f->in_pipe > 0 || f->kept) {
+    if (f->in_pipe > 0 || f->kept.used > 0) {
         if (sink->writable)
             rearm(sink);
         return;
@@ -280,7 +280,8 @@ side_init(struct splice_side *side, struct splice *owner, int fd)
 }
 
 struct splice *
-splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx)
+splice_new(struct loop *loop, struct ring_pool *pool, int guest_fd, int host_fd,
+           void (*on_done)(void *ctx), void *ctx)
 {
     struct splice *s = malloc(sizeof *s);
     if (!s) {
@@ -290,12 +291,13 @@ splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *c
     }
     *s = (struct splice){
         .loop = loop,
-        .flows = {{.pipe = {-1, -1}}, {.pipe = {-1, -1}}},
         .on_done = on_done,
         .moved_us = loop_now_us(loop),
         .ctx = ctx,
         .timer = loop_timer_new(loop, on_timer, s),
     };
+    for (int i = 0; i < 2; i++)
+        splice_flow_init(&s->flows[i], pool);
     side_init(&s->sides[GUEST], s, guest_fd);
     side_init(&s->sides[HOST], s, host_fd);
 
