@@ -174,6 +174,7 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
                       w->guest->channels[m->channel].port);
         break;
     case MESSAGE_DRAIN:
+        vmc_lift_rates(w->vmc);
         wait_to_drain(w);
         break;
     case MESSAGE_CHANNEL:

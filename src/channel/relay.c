@@ -29,6 +29,8 @@ static void
 close_end(struct relay *r, bool in_order)
 {
     struct hub *hub = r->hub;
+    limit_leave(r->limit);
+    r->limit = NULL;
     end_io_stop(&r->host, hub->loop);
     if (in_order && host_end_flush(&r->host.end) == -EAGAIN)
         linger_add(&hub->lingering, &r->host.end);
@@ -55,6 +57,29 @@ relay_waiting(struct hub *hub, uint32_t index, uint32_t generation)
     return session_of(r) >> SESSION_INDEX_BITS == generation ? r : NULL;
 }
 
+static void
+on_grant(void *ctx)
+{
+    relay_make_ready(ctx);
+}
+
+// The host end, already filled in, into the loop and under the channel's rate=. 0 or -errno; the
+// end stays open.
+static int
+start_io(struct relay *r)
+{
+    struct hub *hub = r->hub;
+    struct limit *limit = hub->channels[r->channel].limit;
+    if (limit && !(r->limit = limit_join(limit, on_grant, r)))
+        return -ENOMEM;
+    int rc = end_io_start(&r->host, hub->loop, relay_on_host_event, r);
+    if (rc < 0) {
+        limit_leave(r->limit);
+        r->limit = NULL;
+    }
+    return rc;
+}
+
 static int
 start_end(struct relay *r, const int *fds, size_t nfds)
 {
@@ -63,7 +88,7 @@ start_end(struct relay *r, const int *fds, size_t nfds)
     int rc = host_end_init(&r->host.end, ch->config.device, ch->log_fd, fds, nfds);
     if (rc < 0)
         return rc;
-    rc = end_io_start(&r->host, hub->loop, relay_on_host_event, r);
+    rc = start_io(r);
     if (rc < 0)
         host_end_close(&r->host.end);
     return rc;
@@ -137,7 +162,8 @@ relay_reset_idle(struct hub *hub)
 {
     for (uint32_t i = 0; i < hub->relays_touched; i++) {
         const struct relay *r = &hub->relays[i];
-        if (r->state != RELAY_OPEN || !hub_is_idle(hub, r->channel, r->moved_us))
+        if (r->state != RELAY_OPEN || limit_holds(r->limit) ||
+            !hub_is_idle(hub, r->channel, r->moved_us))
             continue;
         log_debug("%s: channel %u: conn %u: idle", hub->guest,
                   hub->channels[r->channel].config.port, i);
@@ -223,8 +249,7 @@ static void
 guest_accepted(struct relay *r)
 {
     struct hub *hub = r->hub;
-    if ((r->tell_port && !tell_port(r)) ||
-        end_io_start(&r->host, hub->loop, relay_on_host_event, r) < 0) {
+    if ((r->tell_port && !tell_port(r)) || start_io(r) < 0) {
         stack_abort(hub->stack, relay_index(r), loop_now_us(hub->loop));
         return;
     }

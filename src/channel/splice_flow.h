@@ -4,6 +4,7 @@
 // directions (splice.c). Nobody but splice.c includes this.
 #pragma once
 
+#include "channel/limit.h"
 #include "loop/loop.h"
 
 #include <stdbool.h>
@@ -34,7 +35,9 @@ struct splice_flow {
     bool grown;       // a larger pipe was asked for
     bool ended;       // the source has given its last byte
     bool done;
-    uint64_t *bytes; // where what the sink took is counted; NULL: nowhere
+    uint64_t *bytes;            // where what the sink took is counted; NULL: nowhere
+    struct limit_member *limit; // asked before the source is read; NULL: no limit
+    enum limit_way way;
 };
 
 // One step from source to sink, of a run that has moved `moved` bytes so far. Bytes moved; 0 when

@@ -57,6 +57,8 @@ struct device {
     uint32_t max;         // max=: connections at once; 0: no limit of its own; 1 when exclusive
     uint32_t conn_rate;   // conn-rate=: connections opened per second; 0: as many as come
     uint32_t idle_s;      // idle=: reset a connection that moved no byte for so long; 0: never
+    uint64_t rate;        // rate=: bytes per second, each direction by itself; 0: no limit
+    uint64_t burst;       // burst=: bytes that may come at once; with rate never 0
     bool proxy;           // proxy=v2: a PROXY header leads the stream
     char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given
     char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends goes there, too

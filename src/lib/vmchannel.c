@@ -119,6 +119,8 @@ put_channel(struct vmc *v, uint16_t index, struct error *err)
                              .max = spec->device.max,
                              .conn_rate = spec->device.conn_rate,
                              .idle_s = spec->device.idle_s,
+                             .rate = spec->device.rate,
+                             .burst = spec->device.burst,
                              .accept_early = spec->device.server && !spec->device.wait,
                              .device = &spec->device,
                              .text = spec->text};
@@ -381,6 +383,12 @@ vmc_dispatch(struct vmc *v)
     int rc = loop_turn(v->loop, 0);
     arm_timerfd(v);
     return rc;
+}
+
+void
+vmc_lift_rates(struct vmc *v)
+{
+    hub_lift_rates(v->hub);
 }
 
 bool
