@@ -54,8 +54,8 @@ hub_session_begin(struct hub *hub, uint16_t channel)
     uint32_t left_out;
     if (ch->config.max && ch->sessions >= ch->config.max) {
         if (!ch->full_told && log_limit_pass(&ch->log_limit, loop_now_us(hub->loop), &left_out))
-            log_warn("%s: channel %u: refused, it has %u connections, as many as it may",
-                     hub->guest, ch->config.port, ch->sessions);
+            log_warn("%s: channel %s: refused, it has %u connections, as many as it may",
+                     hub->guest, channel_port_text(ch->config.port).text, ch->sessions);
         ch->full_told = true;
         ch->counters->refused++;
         return false;
@@ -64,8 +64,8 @@ hub_session_begin(struct hub *hub, uint16_t channel)
     if (ch->config.conn_rate && !bucket_take(&ch->conn_rate, loop_now_us(hub->loop))) {
         if (!ch->conn_rate_told &&
             log_limit_pass(&ch->log_limit, loop_now_us(hub->loop), &left_out))
-            log_warn("%s: channel %u: refused, more than %u connections per second", hub->guest,
-                     ch->config.port, ch->config.conn_rate);
+            log_warn("%s: channel %s: refused, more than %u connections per second", hub->guest,
+                     channel_port_text(ch->config.port).text, ch->config.conn_rate);
         ch->conn_rate_told = true;
         ch->counters->refused++;
         return false;
@@ -95,7 +95,7 @@ hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errnum)
     char more[48] = "";
     if (left_out > 0)
         snprintf(more, sizeof more, " (%u lines left out)", left_out);
-    log_warn("%s: channel %u: %s: %s: %s%s", hub->guest, ch->config.port,
+    log_warn("%s: channel %s: %s: %s: %s%s", hub->guest, channel_port_text(ch->config.port).text,
              ch->config.text ? ch->config.text : "host end", what, strerrordesc_np(errnum), more);
 }
 

@@ -34,10 +34,10 @@ relay_make_ready(struct relay *r)
     hub->ready_last = relay_index(r) + 1;
 }
 
-static uint16_t
+static struct port_text
 port_of(const struct relay *r)
 {
-    return r->hub->channels[r->channel].config.port;
+    return channel_port_text(r->hub->channels[r->channel].config.port);
 }
 
 // --- guest -> host -------------------------------------------------------------------------------
@@ -58,8 +58,8 @@ host_write_failed(struct relay *r, int errnum)
     struct hub *hub = r->hub;
     bool left = errnum == EPIPE || errnum == ECONNRESET;
     if (left && r->host.end.way != HOST_END_FILE) // a client or a service may; not a pipe's reader
-        log_debug("%s: channel %u: conn %u: host end takes no more: %s", hub->guest, port_of(r),
-                  relay_index(r), strerrordesc_np(errnum));
+        log_debug("%s: channel %s: conn %u: host end takes no more: %s", hub->guest,
+                  port_of(r).text, relay_index(r), strerrordesc_np(errnum));
     else
         hub_log_fault(hub, r->channel, "connection reset", errnum);
     r->write_failed = true;
@@ -176,8 +176,8 @@ host_read_ended(struct relay *r, int errnum)
     r->readable = false;
     r->host_eof = true;
     if (errnum || r->write_failed) {
-        log_debug("%s: channel %u: conn %u: host end broke: %s", r->hub->guest, port_of(r), conn,
-                  errnum ? strerrordesc_np(errnum) : "closed with the guest still sending");
+        log_debug("%s: channel %s: conn %u: host end broke: %s", r->hub->guest, port_of(r).text,
+                  conn, errnum ? strerrordesc_np(errnum) : "closed with the guest still sending");
         stack_abort_after_send(stack, conn, loop_now_us(r->hub->loop));
         return;
     }

@@ -95,6 +95,11 @@ int chardev_parse(const char *text, struct chardev_spec *out, struct error *err)
 // The id in the text of a -chardev, however wrong the rest: true, or false when there is none.
 bool chardev_find_id(const char *text, char id[CHARDEV_ID_MAX + 1]);
 bool chardev_id_is_valid(const char *id);
+// How the port of a channel is called: by its number, or "*" where each host client names one (0).
+struct port_text {
+    char text[6];
+};
+struct port_text channel_port_text(uint16_t port);
 // Decimal digits alone, 1 to 65535.
 bool channel_port_parse(const char *text, size_t len, uint16_t *out);
 // An entry of a table of channels: false where it is empty.

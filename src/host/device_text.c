@@ -61,6 +61,15 @@ device_kind_name(enum device_kind kind)
     return "?";
 }
 
+struct port_text
+channel_port_text(uint16_t port)
+{
+    struct port_text t = {"*"};
+    if (port != 0)
+        snprintf(t.text, sizeof(t.text), "%hu", port);
+    return t;
+}
+
 static void
 add_addr(struct text *t, const struct device_addr *a, const char *empty_host)
 {
