@@ -241,5 +241,8 @@ limit_is_waiting(const struct limit_member *m, enum limit_way way)
 bool
 limit_holds(const struct limit_member *m)
 {
-    return m && (m->shares[LIMIT_TO_HOST].waiting || m->shares[LIMIT_TO_GUEST].waiting);
+    for (int way = 0; m && way < 2; way++)
+        if (m->shares[way].waiting || m->shares[way].granted > 0)
+            return true;
+    return false;
 }

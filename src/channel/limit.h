@@ -37,5 +37,5 @@ void limit_moved(struct limit_member *m, enum limit_way way, size_t bytes);
 // run of asking and moving.
 void limit_rest(struct limit_member *m, enum limit_way way);
 bool limit_is_waiting(const struct limit_member *m, enum limit_way way);
-// In either direction; NULL: no.
+// That, or was served and has not yet said that it rests, in either direction. NULL: no.
 bool limit_holds(const struct limit_member *m);
