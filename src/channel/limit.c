@@ -186,7 +186,7 @@ limit_leave(struct limit_member *m)
 {
     if (!m)
         return;
-    for (int way = 0; way < 2; way++) {
+    for (enum limit_way way = LIMIT_TO_HOST; way <= LIMIT_TO_GUEST; way++) {
         limit_rest(m, way);
         if (m->shares[way].waiting)
             take_out(&m->limit->queues[way], m);
