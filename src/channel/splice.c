@@ -36,6 +36,7 @@ struct splice {
     struct splice_flow flows[2]; // GUEST: what the guest sends; HOST: what the host sends
     void (*on_done)(void *ctx);
     void *ctx;
+    struct limit_member *limit; // NULL: none
 
     // While something must end that does not end by itself.
     int timer;
@@ -64,6 +65,7 @@ dismantle(struct splice *s)
             loop_remove(s->loop, &s->sides[i].io);
         splice_flow_fini(&s->flows[i]);
     }
+    limit_leave(s->limit);
     if (s->timer >= 0)
         loop_timer_free(s->loop, s->timer);
     loop_defer(s->loop, free, s); // a callback of ours may be on the stack
@@ -87,7 +89,7 @@ splice_count(struct splice *s, uint64_t *from_guest, uint64_t *to_guest)
 uint64_t
 splice_moved_us(const struct splice *s)
 {
-    return s->moved_us;
+    return limit_holds(s->limit) ? loop_now_us(s->loop) : s->moved_us;
 }
 
 bool
@@ -133,7 +135,10 @@ flow_run(struct splice *s, int from)
             break;
         moved += n;
     }
-    s->moved |= moved > 0;
+    bool held = s->limit && limit_is_waiting(s->limit, f->way); // goes on when it may
+    if (s->limit)
+        limit_rest(s->limit, f->way);
+    s->moved |= moved > 0 || held; // what waits for its turn is no less alive
     loop_moved(s->loop, moved);
 
     if (f->done)
@@ -148,7 +153,7 @@ flow_run(struct splice *s, int from)
         return;
     }
     if (!f->ended) {
-        if (source->readable && (f->pipe[0] >= 0 || sink->writable))
+        if (source->readable && !held && (f->pipe[0] >= 0 || sink->writable))
             rearm(source);
         return;
     }
@@ -238,9 +243,15 @@ static void
 on_timer(void *ctx)
 {
     struct splice *s = ctx;
-    if (loop_now_us(s->loop) >= s->give_up_us)
+    if (loop_now_us(s->loop) >= s->give_up_us && !limit_holds(s->limit))
         return finish_by_reset(s);
     run(s);
+}
+
+static void
+on_grant(void *ctx)
+{
+    run(ctx);
 }
 
 static void
@@ -309,4 +320,14 @@ splice_new(struct loop *loop, struct ring_pool *pool, int guest_fd, int host_fd,
         return NULL;
     }
     return s;
+}
+
+bool
+splice_limit(struct splice *s, struct limit *limit)
+{
+    s->limit = limit_join(limit, on_grant, s);
+    s->flows[GUEST].limit = s->flows[HOST].limit = s->limit;
+    s->flows[GUEST].way = LIMIT_TO_HOST;
+    s->flows[HOST].way = LIMIT_TO_GUEST;
+    return s->limit != NULL;
 }

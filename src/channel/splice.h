@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/ring.h"
+#include "channel/limit.h"
 #include "loop/loop.h"
 
 struct splice;
@@ -23,9 +24,11 @@ struct splice *splice_new(struct loop *loop, struct ring_pool *pool, int guest_f
 // Bytes are added, as the other side takes them, to where these point; the caller's, outlive it.
 // Nothing was counted before.
 void splice_count(struct splice *s, uint64_t *from_guest, uint64_t *to_guest);
+// Puts it under a channel's rate=. False when out of memory.
+bool splice_limit(struct splice *s, struct limit *limit);
 // The guest's last byte is with the host's side, or nobody will take it any more.
 bool splice_guest_has_finished(const struct splice *s);
-// When bytes were last moved, or the relay began.
+// When bytes were last moved, or the relay began; now, while its channel's rate holds it up.
 uint64_t splice_moved_us(const struct splice *s);
 // Resets and closes both sides now; no on_done.
 void splice_free(struct splice *s);

@@ -50,6 +50,30 @@ count(struct splice_flow *f, size_t bytes)
         *f->bytes += bytes;
 }
 
+// How many bytes may be read, of `most`. A source that has ended is read all the same: its end
+// costs no token.
+static size_t
+may_take(const struct splice_flow *f, const struct splice_side *source, size_t most)
+{
+    char byte;
+    if (!f->limit)
+        return most;
+    size_t may = limit_ask(f->limit, f->way);
+    if (may > 0)
+        return may < most ? may : most;
+    if (!source->reads_end_early && !source->broken)
+        return 0;
+    ssize_t n = recv(source->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n > 0 ? 0 : 1;
+}
+
+static void
+note_taken(const struct splice_flow *f, size_t bytes)
+{
+    if (f->limit)
+        limit_moved(f->limit, f->way, bytes);
+}
+
 // --- copied --------------------------------------------------------------------------------------
 
 // Bytes taken; 0 when the sink is full or broken.
@@ -117,11 +141,15 @@ flow_copy(struct splice_flow *f, struct splice_side *source, struct splice_side 
         return 0;
 
     char bytes[COPY_BYTES];
-    ssize_t n = source_give(source, bytes, sizeof bytes);
+    size_t may = may_take(f, source, sizeof bytes);
+    if (may == 0)
+        return 0;
+    ssize_t n = source_give(source, bytes, may);
     if (n <= 0) {
         read_failed(f, source, n);
         return 0;
     }
+    note_taken(f, (size_t)n);
     size_t taken = sink_take(f, sink, bytes, (size_t)n);
     if (taken < (size_t)n && !sink->broken)
         flow_keep(f, bytes + taken, (size_t)n - taken);
@@ -157,11 +185,15 @@ flow_read(struct splice_flow *f, struct splice_side *source, size_t len)
 {
     if (f->ended || f->full || !source->readable)
         return 0;
+    len = may_take(f, source, len);
+    if (len == 0)
+        return 0;
 
     ssize_t n =
         splice(source->io.fd, NULL, f->pipe[1], NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
         f->in_pipe += (uint32_t)n;
+        note_taken(f, (size_t)n);
         if (n >= (ssize_t)PIPE_GROW_BYTES && !f->grown)
             pipe_grow(f);
         return (size_t)n;

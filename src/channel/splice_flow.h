@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/ring.h"
+#include "channel/limit.h"
 #include "loop/loop.h"
 
 #include <stdbool.h>
@@ -35,7 +36,9 @@ struct splice_flow {
     bool grown; // a larger pipe was asked for
     bool ended; // the source has given its last byte
     bool done;
-    uint64_t *bytes; // where what the sink took is counted; NULL: nowhere
+    uint64_t *bytes;            // where what the sink took is counted; NULL: nowhere
+    struct limit_member *limit; // asked before the source is read; NULL: no limit
+    enum limit_way way;
 };
 
 void splice_flow_init(struct splice_flow *f, struct ring_pool *pool);
