@@ -71,10 +71,10 @@ on_stop(void *ctx, unsigned events)
 static int
 open_link(struct broker *b, const struct broker_config *config, struct error *err)
 {
-    if (b->is_socket_link && config->listener_fds)
+    if (b->is_socket_link && config->listeners)
         return 0; // inherited, and taken over already
     if (b->is_socket_link)
-        return socket_listeners_open(b->guest, &config->link, b->listener_fds, &b->hybrid, err);
+        return socket_listeners_open(b->guest, &config->link, b->listeners, &b->hybrid, err);
     b->source = link_source_new(
         b->loop, b->guest->name, &config->link,
         is_to_be_locked_up(config) ? &locked_up_source_events : &source_events, b, err);
@@ -153,8 +153,10 @@ lock_up(struct broker *b, const struct broker_config *config, struct error *err)
 static void
 close_given(const struct broker_config *config)
 {
-    for (size_t i = 0; config->listener_fds && i < config->guest->channel_count; i++)
-        close(config->listener_fds[i]);
+    for (size_t i = 0; config->listeners && i < config->guest->channel_count; i++) {
+        struct link_listener given = config->listeners[i];
+        link_listener_close(&given);
+    }
     if (config->link.fd >= 0)
         close(config->link.fd);
 }
@@ -172,16 +174,17 @@ make_tables(struct broker *b, const struct broker_config *config)
     b->own.chardevs = NULL;
     b->own.chardev_count = 0;
     b->own.channels = calloc(GUEST_CHANNELS_MAX, sizeof(*b->own.channels));
-    b->listener_fds = calloc(GUEST_CHANNELS_MAX, sizeof(*b->listener_fds));
+    b->listeners = calloc(GUEST_CHANNELS_MAX, sizeof(*b->listeners));
     b->loop = loop_new();
-    if (!b->counters || !b->own.channels || !b->listener_fds || !b->loop)
+    if (!b->counters || !b->own.channels || !b->listeners || !b->loop)
         return false;
     if (count > 0)
         memcpy(b->own.channels, config->guest->channels, count * sizeof(*b->own.channels));
     b->guest = &b->own;
     b->next_channel = count;
     for (size_t i = 0; i < GUEST_CHANNELS_MAX; i++)
-        b->listener_fds[i] = config->listener_fds && i < count ? config->listener_fds[i] : -1;
+        b->listeners[i] =
+            config->listeners && i < count ? config->listeners[i] : LINK_LISTENER_NONE;
     return true;
 }
 
@@ -191,7 +194,7 @@ free_tables(struct broker *b)
     loop_free(b->loop);
     if (b->counters)
         munmap(b->counters, sizeof(*b->counters));
-    free(b->listener_fds);
+    free(b->listeners);
     free(b->own.channels);
     free(b);
 }
@@ -212,7 +215,7 @@ broker_new(const struct broker_config *config)
     b->drain_ms = config->drain_ms;
     b->null_fd = -1;
     b->is_socket_link = !link_kind_is_frames(config->link.kind);
-    b->listeners_inherited = config->listener_fds != NULL;
+    b->listeners_inherited = config->listeners != NULL;
     b->link_spec = config->link;
     b->link_spec.fd = -1;
     b->stop_io = (struct loop_io){.fd = -1, .on_event = on_stop, .ctx = b};
@@ -277,7 +280,7 @@ broker_free(struct broker *b)
     starter_stop(&b->starter);
     link_source_free(b->source);
     opener_free(b->opener);
-    socket_listeners_close(b->listener_fds, b->hybrid, b->guest->channel_count);
+    socket_listeners_close(b->listeners, b->hybrid, b->guest->channel_count);
     if (b->null_fd >= 0)
         close(b->null_fd);
     free_tables(b);

@@ -85,8 +85,11 @@ broker_send_listener(struct broker *b, uint16_t channel)
 {
     struct message m = {
         .type = MESSAGE_LISTENER, .channel = channel, .guest_cid = b->link_spec.cid};
-    if (b->listener_fds[channel] >= 0)
-        send_copy(b, &m, b->listener_fds[channel], "listener");
+    const struct link_listener *l = &b->listeners[channel];
+    if (l->fd >= 0)
+        send_copy(b, &m, l->fd, "listener");
+    if (l->fd6 >= 0)
+        send_copy(b, &m, l->fd6, "listener");
 }
 
 void

@@ -26,12 +26,12 @@ struct broker {
     // The guest's side: a source of frame links, or listeners of a socket link.
     struct link_source *source;
     bool is_socket_link;
-    int *listener_fds;            // by channel; -1 with a frame link
-    bool listeners_inherited;     // where they came from, we cannot make more
-    struct unix_listener *hybrid; // the same of a hybrid link, with their paths; else NULL
-    struct link_spec link_spec;   // without its descriptor
-    uint32_t link;                // number of the worker's link, 0: it has none
-    uint32_t links;               // of this worker, so far
+    struct link_listener *listeners; // by channel; none with a frame link
+    bool listeners_inherited;        // where they came from, we cannot make more
+    struct unix_listener *hybrid;    // the same of a hybrid link, with their paths; else NULL
+    struct link_spec link_spec;      // without its descriptor
+    uint32_t link;                   // number of the worker's link, 0: it has none
+    uint32_t links;                  // of this worker, so far
 
     struct starter starter; // of workers, when we are locked up
     struct worker_process worker;
