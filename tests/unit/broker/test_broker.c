@@ -86,9 +86,9 @@ asks_by_each_family(int sock, int number)
 TEST(who_asks_is_told_in_the_form_of_its_family)
 {
     int peer;
-    level = LOG_DEBUG;
+    least_logged = LOG_DEBUG;
     assert_int_equal(run(asks_by_each_family, "", link_pair(&peer), NULL), 0);
-    level = LOG_INFO;
+    least_logged = LOG_INFO;
     assert_int_equal(times_logged("session 1: open for 10.0.2.15:40000\n"), 1);
     assert_int_equal(times_logged("session 2: open for [fd10:0:2::15]:40000\n"), 1);
     close(peer);
