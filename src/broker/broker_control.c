@@ -171,7 +171,7 @@ remove_channel(struct broker *b, uint16_t index)
 {
     b->closes_expected += opener_remove(b->opener, index);
     if (b->is_socket_link)
-        socket_listeners_remove(index, b->listener_fds, b->hybrid);
+        socket_listeners_remove(index, b->listeners, b->hybrid);
     b->own.channels[index].port = 0;
     b->changed[index] = true;
     b->own.changes++;
@@ -200,7 +200,7 @@ add_channel(struct broker *b, const struct channel_spec *spec, struct error *err
     b->changed[i] = true;
     b->own.changes++;
     if (b->is_socket_link)
-        rc = socket_listeners_add(b->guest, &b->link_spec, i, b->listener_fds, b->hybrid, err);
+        rc = socket_listeners_add(b->guest, &b->link_spec, i, b->listeners, b->hybrid, err);
     if (rc == 0 && has_worker(b))
         rc = tell_added(b, i, err);
     if (rc < 0) {
@@ -230,7 +230,7 @@ check_added(const struct broker *b, const struct guest_config *more, struct erro
                          "the daemon's sandbox lets it make no more listeners for the guest "
                          "(accepted: --sandbox=worker at its start)");
     if (has_worker(b) &&
-        courier_room(&b->worker.courier) < b->guest->max_conns + 4 * (uint32_t)more->channel_count)
+        courier_room(&b->worker.courier) < b->guest->max_conns + 5 * (uint32_t)more->channel_count)
         return error_set(err, EBUSY, "the worker has not caught up");
     for (size_t i = 0; i < more->channel_count; i++) {
         const struct channel_spec *spec = &more->channels[i];

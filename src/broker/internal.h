@@ -26,12 +26,12 @@ struct broker {
     // The guest's side: a source of frame links, or listeners of a socket link.
     struct link_source *source;
     bool is_socket_link;
-    int *listener_fds;            // by channel; -1 with a frame link
-    bool listeners_inherited;     // where they came from, we cannot make more
-    struct unix_listener *hybrid; // the same of a hybrid link, with their paths; else NULL
-    struct link_spec link_spec;   // without its descriptor
-    uint32_t link;                // number of the worker's link, 0: it has none
-    uint32_t links;               // of this worker, so far
+    struct link_listener *listeners; // by channel; none with a frame link
+    bool listeners_inherited;        // where they came from, we cannot make more
+    struct unix_listener *hybrid;    // the same of a hybrid link, with their paths; else NULL
+    struct link_spec link_spec;      // without its descriptor
+    uint32_t link;                   // number of the worker's link, 0: it has none
+    uint32_t links;                  // of this worker, so far
 
     struct starter starter; // of workers, when we are locked up
     struct worker_process worker;
@@ -59,7 +59,21 @@ struct broker {
     int result; // of broker_run, once finished
 };
 
-// broker.c: where a channel's log is, and its listener, to a worker that is ready.
+// broker.c: ends broker_run with that result, unless something else has ended it already.
+void broker_finish(struct broker *b, int result);
+
+// broker_worker.c: before the first start.
+void broker_worker_init(struct broker *b);
+// Starts a worker. 0 or -errno with err: -EPIPE, there is no starter any more.
+int broker_worker_start(struct broker *b, struct error *err);
+// Turns the loop until the first worker is ready. 0 or -errno with err.
+int broker_worker_wait(struct broker *b, struct error *err);
+// Has the worker hand over what it still has to, drain_ms long; then broker_run ends.
+void broker_worker_drain(struct broker *b);
+// What the opener answers, on to the worker; a link's descriptor, likewise. ctx is the broker.
+extern const struct opener_events broker_worker_ends;
+void broker_worker_link(void *ctx, int fd);
+// Where a channel's log is, and its listener, to a worker that is ready.
 void broker_send_log(struct broker *b, uint16_t channel);
 void broker_send_listener(struct broker *b, uint16_t channel);
 

@@ -25,7 +25,7 @@ enum message_type {
     MESSAGE_REFUSED,  // session, why
     MESSAGE_LINK,     // link, link_kind, link_offload; the guest's frames
     MESSAGE_DRAIN,    // the guest is gone: hand over what it sent, then end
-    MESSAGE_LISTENER, // channel, guest_cid; a listening socket on the guest's side
+    MESSAGE_LISTENER, // channel, guest_cid; one of its listening sockets on the guest's side
     MESSAGE_LOG,      // channel; where its traffic is logged
     MESSAGE_CHANNEL,  // channel; a pipe with its struct channel_spec: there is one more
     MESSAGE_REMOVE,   // channel: there is one less

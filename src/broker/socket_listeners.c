@@ -8,11 +8,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static int
-open_hybrid(const struct link_spec *link, const uint16_t *ports, size_t count, int *fds,
-            struct unix_listener **out, struct error *err)
+open_hybrid(const struct link_spec *link, const uint16_t *ports, size_t count,
+            struct link_listener *out, struct unix_listener **hybrid, struct error *err)
 {
     struct unix_listener *listeners = calloc(GUEST_CHANNELS_MAX, sizeof(*listeners));
     for (size_t i = 0; listeners && i < GUEST_CHANNELS_MAX; i++)
@@ -25,30 +24,51 @@ open_hybrid(const struct link_spec *link, const uint16_t *ports, size_t count, i
         return rc;
     }
     for (size_t i = 0; i < count; i++)
-        fds[i] = listeners[i].fd;
-    *out = listeners;
+        out[i].fd = listeners[i].fd;
+    *hybrid = listeners;
     return 0;
 }
 
-int
-socket_listeners_open(const struct guest_config *guest, const struct link_spec *link, int *fds,
-                      struct unix_listener **hybrid, struct error *err)
+static int
+open_vsock(const struct link_spec *link, const uint16_t *ports, size_t count,
+           struct link_listener *out, struct error *err)
 {
-    uint16_t ports[GUEST_CHANNELS_MAX];
+    int fds[GUEST_CHANNELS_MAX];
+    int rc = link_open_vsock(link, ports, count, fds, err);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        out[i].fd = fds[i];
+    return rc;
+}
+
+static int
+open_netns(const struct guest_config *guest, const struct link_spec *link, const uint16_t *ports,
+           size_t count, struct link_listener *out, struct error *err)
+{
+    const struct ipv6_addr addr6 = guest_config_channel_addr6(guest);
+    return link_open_netns(link, guest->channel_addr, &addr6, ports, count, out, err);
+}
+
+int
+socket_listeners_open(const struct guest_config *guest, const struct link_spec *link,
+                      struct link_listener *out, struct unix_listener **hybrid, struct error *err)
+{
+    uint16_t ports[GUEST_CHANNELS_MAX] = {0};
     size_t count = guest->channel_count;
     int rc = -EINVAL;
     *hybrid = NULL;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         ports[i] = guest->channels[i].port;
+        out[i] = LINK_LISTENER_NONE;
+    }
     switch (link->kind) {
     case LINK_HYBRID:
-        rc = open_hybrid(link, ports, count, fds, hybrid, err);
+        rc = open_hybrid(link, ports, count, out, hybrid, err);
         break;
     case LINK_VSOCK:
-        rc = link_open_vsock(link, ports, count, fds, err);
+        rc = open_vsock(link, ports, count, out, err);
         break;
     case LINK_NETNS:
-        rc = link_open_netns(link, guest->channel_addr, ports, count, fds, err);
+        rc = open_netns(guest, link, ports, count, out, err);
         break;
     case LINK_STREAM:
     case LINK_TAP:
@@ -58,29 +78,31 @@ socket_listeners_open(const struct guest_config *guest, const struct link_spec *
         break; // frame links
     }
     for (size_t i = 0; rc < 0 && i < count; i++)
-        fds[i] = -1;
+        out[i] = LINK_LISTENER_NONE;
     return rc;
 }
 
 int
 socket_listeners_add(const struct guest_config *guest, const struct link_spec *link, uint16_t index,
-                     int *fds, struct unix_listener *hybrid, struct error *err)
+                     struct link_listener *all, struct unix_listener *hybrid, struct error *err)
 {
     const uint16_t port = guest->channels[index].port;
+    struct link_listener *out = &all[index];
     int rc = -EINVAL;
+    *out = LINK_LISTENER_NONE;
     switch (link->kind) {
     case LINK_HYBRID:
         rc = link_open_hybrid(link, &port, 1, &hybrid[index], err);
         if (rc == 0 && (rc = unix_listener_share(&hybrid[index], &guest->access, err)) < 0)
             unix_listener_close(&hybrid[index]);
         if (rc == 0)
-            fds[index] = hybrid[index].fd;
+            out->fd = hybrid[index].fd;
         break;
     case LINK_VSOCK:
-        rc = link_open_vsock(link, &port, 1, &fds[index], err);
+        rc = open_vsock(link, &port, 1, out, err);
         break;
     case LINK_NETNS:
-        rc = link_open_netns(link, guest->channel_addr, &port, 1, &fds[index], err);
+        rc = open_netns(guest, link, &port, 1, out, err);
         break;
     case LINK_STREAM:
     case LINK_TAP:
@@ -90,24 +112,24 @@ socket_listeners_add(const struct guest_config *guest, const struct link_spec *l
         break; // frame links
     }
     if (rc < 0)
-        fds[index] = -1;
+        *out = LINK_LISTENER_NONE;
     return rc;
 }
 
 void
-socket_listeners_remove(uint16_t index, int *fds, struct unix_listener *hybrid)
+socket_listeners_remove(uint16_t index, struct link_listener *all, struct unix_listener *hybrid)
 {
     if (hybrid)
         unix_listener_close(&hybrid[index]);
-    else if (fds[index] >= 0)
-        close(fds[index]);
-    fds[index] = -1;
+    else
+        link_listener_close(&all[index]);
+    all[index] = LINK_LISTENER_NONE;
 }
 
 void
-socket_listeners_close(int *fds, struct unix_listener *hybrid, size_t count)
+socket_listeners_close(struct link_listener *all, struct unix_listener *hybrid, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        socket_listeners_remove((uint16_t)i, fds, hybrid);
+        socket_listeners_remove((uint16_t)i, all, hybrid);
     free(hybrid);
 }

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define QUEUE_EXTRA       16 // messages that are not answers: links and the like
-#define QUEUE_PER_CHANNEL 4  // it, its log, its listener; once more when it was removed
+#define QUEUE_PER_CHANNEL 5  // it, its log, its listeners; once more when it was removed
 #define STOP_MS           1000
 
 static void

@@ -126,6 +126,11 @@ peer_of(const struct sockaddr_storage *from, uint16_t local_port)
         peer.addr = ntohl(sin->sin_addr.s_addr);
         peer.port = ntohs(sin->sin_port);
     }
+    const struct sockaddr_in6 *sin6 = (const void *)from;
+    if (from->ss_family == AF_INET6) {
+        memcpy(&peer.addr6, &sin6->sin6_addr, sizeof(peer.addr6));
+        peer.port = ntohs(sin6->sin6_port);
+    }
     return peer;
 }
 

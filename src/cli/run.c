@@ -32,26 +32,28 @@
 
 #define DRAIN_MS 2000 // for a host program that reads slowly what COMMAND sent last
 
-// What child and parent tell each other, over a SOCK_SEQPACKET pair; a descriptor may come with it.
+// What child and parent tell each other, over a SOCK_SEQPACKET pair; descriptors may come with it.
 struct message {
     int rc;              // 0, or -errno: the child gave up
-    enum link_kind kind; // with a descriptor: of the link
+    enum link_kind kind; // with descriptors: of the link
     struct error err;    // with rc
 };
 
 // What the child left to the parent.
 struct guest_side {
     enum link_kind kind;
-    int *fds; // one, or for LINK_NETNS one per channel
+    struct link_listener *ends; // the link as fd of the one; for LINK_NETNS one for each channel
     size_t count;
 };
 
 // --- child -------------------------------------------------------------------------------------
 
 static void
-send_message(int sock, const struct message *m, const int *fd)
+send_message(int sock, const struct message *m, const struct link_listener *end)
 {
-    if (fdpass_send(sock, m, sizeof(*m), fd, fd ? 1 : 0) < 0)
+    int fds[2] = {end ? end->fd : -1, end ? end->fd6 : -1};
+    size_t count = fds[0] < 0 ? 0 : fds[1] < 0 ? 1 : 2;
+    if (fdpass_send(sock, m, sizeof(*m), fds, count) < 0)
         _exit(EXIT_FAILED); // the parent is gone
 }
 
@@ -78,18 +80,20 @@ child_send_link(int sock, const struct guest_config *guest, enum run_link link)
 {
     struct message m = {.rc = 0};
     size_t room = guest->channel_count;
-    int *fds = calloc(room, sizeof(*fds));
-    if (!fds)
+    struct link_listener *ends = calloc(room, sizeof(*ends));
+    if (!ends)
         _exit(EXIT_FAILED);
-    int rc = run_netns_set_up(guest, link, &m.kind, fds, &m.err);
+    for (size_t i = 0; i < room; i++)
+        ends[i] = LINK_LISTENER_NONE;
+    int rc = run_netns_set_up(guest, link, &m.kind, ends, &m.err);
     if (rc < 0)
         child_give_up(sock, rc, &m.err);
     size_t count = m.kind == LINK_NETNS ? guest->channel_count : 1;
     for (size_t i = 0; i < count; i++) {
-        send_message(sock, &m, &fds[i]);
-        close(fds[i]);
+        send_message(sock, &m, &ends[i]);
+        link_listener_close(&ends[i]);
     }
-    free(fds);
+    free(ends);
 }
 
 _Noreturn static void
@@ -118,14 +122,14 @@ child_main(int sock, pid_t parent, const struct guest_config *guest, enum run_li
 
 // --- parent ------------------------------------------------------------------------------------
 
-// One message of the child, with room for a descriptor (*fd is -1 without one). 0, or what the
-// child or the socket said.
+// One message of the child, with its descriptors. 0, or what the child or the socket said.
 static int
-parent_receive(int sock, struct message *m, int *fd)
+parent_receive(int sock, struct message *m, struct link_listener *end)
 {
-    size_t nfds = 1;
-    *fd = -1;
-    ssize_t n = fdpass_recv(sock, m, sizeof(*m), fd, &nfds);
+    int fds[2] = {-1, -1};
+    size_t nfds = 2;
+    ssize_t n = fdpass_recv(sock, m, sizeof(*m), fds, &nfds);
+    *end = (struct link_listener){fds[0], fds[1]};
     if (n != sizeof(*m))
         return error_set(&m->err, n < 0 ? (int)-n : EPIPE, "new namespaces");
     return m->rc;
@@ -143,18 +147,18 @@ static struct guest_side
 parent_set_up(int sock, pid_t child, const struct guest_config *guest)
 {
     struct guest_side side = {.count = 1};
+    struct link_listener none;
     struct message m;
-    int fd;
 
-    if (parent_receive(sock, &m, &fd) < 0 || run_netns_map_ids(child, &m.err) < 0)
+    if (parent_receive(sock, &m, &none) < 0 || run_netns_map_ids(child, &m.err) < 0)
         die(&m.err);
     parent_go(sock);
 
-    side.fds = calloc(guest->channel_count, sizeof(*side.fds));
-    if (!side.fds)
+    side.ends = calloc(guest->channel_count, sizeof(*side.ends));
+    if (!side.ends)
         die_errno(ENOMEM, "channels");
     for (size_t i = 0; i < side.count; i++) {
-        if (parent_receive(sock, &m, &side.fds[i]) < 0)
+        if (parent_receive(sock, &m, &side.ends[i]) < 0)
             die(&m.err);
         side.kind = m.kind;
         side.count = m.kind == LINK_NETNS ? guest->channel_count : 1;
@@ -166,8 +170,8 @@ static void
 guest_side_close(struct guest_side *side)
 {
     for (size_t i = 0; i < side->count; i++)
-        close(side->fds[i]);
-    free(side->fds);
+        link_listener_close(&side->ends[i]);
+    free(side->ends);
 }
 
 static int
@@ -177,8 +181,8 @@ broker_main(const struct guest_config *guest, const struct guest_side *side, con
     bool frames = link_kind_is_frames(side->kind);
     struct broker_config config = {
         .guest = guest,
-        .link = {.kind = side->kind, .fd = frames ? side->fds[0] : -1},
-        .listener_fds = frames ? NULL : side->fds,
+        .link = {.kind = side->kind, .fd = frames ? side->ends[0].fd : -1},
+        .listeners = frames ? NULL : side->ends,
         .lock_up = !guest->sandbox_off && !guest->sandbox_worker,
         .exit_on_link_down = true,
         .control_path = control,

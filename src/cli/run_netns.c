@@ -191,17 +191,13 @@ set_up_packet(const struct guest_config *guest, int *fd, struct error *err)
 }
 
 static int
-set_up_netns(const struct guest_config *guest, int *fds, struct error *err)
+set_up_netns(const struct guest_config *guest, struct link_listener *listeners, struct error *err)
 {
-    int rc = netns_add_addr("lo", guest->channel_addr, 32, err);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < guest->channel_count; i++) {
-        fds[i] = netns_listen_tcp(guest->channel_addr, guest->channels[i].port, err);
-        if (fds[i] < 0)
-            return fds[i];
-    }
-    return 0;
+    const struct ipv6_addr addr6 = guest_config_channel_addr6(guest);
+    uint16_t ports[GUEST_CHANNELS_MAX];
+    for (size_t i = 0; i < guest->channel_count; i++)
+        ports[i] = guest->channels[i].port;
+    return netns_listen(guest->channel_addr, &addr6, ports, guest->channel_count, listeners, err);
 }
 
 static bool
@@ -216,7 +212,7 @@ tun_is_usable(void)
 
 int
 run_netns_set_up(const struct guest_config *guest, enum run_link link, enum link_kind *kind,
-                 int *fds, struct error *err)
+                 struct link_listener *out, struct error *err)
 {
     int rc = netns_link_up("lo", err);
     if (rc < 0)
@@ -227,13 +223,13 @@ run_netns_set_up(const struct guest_config *guest, enum run_link link, enum link
     case RUN_LINK_AUTO: // decided above
     case RUN_LINK_TAP:
         *kind = LINK_TAP;
-        return set_up_tap(guest, fds, err);
+        return set_up_tap(guest, &out->fd, err);
     case RUN_LINK_PACKET:
         *kind = LINK_PACKET;
-        return set_up_packet(guest, fds, err);
+        return set_up_packet(guest, &out->fd, err);
     case RUN_LINK_NETNS:
         *kind = LINK_NETNS;
-        return set_up_netns(guest, fds, err);
+        return set_up_netns(guest, out, err);
     }
     return -EINVAL;
 }

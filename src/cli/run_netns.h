@@ -4,6 +4,7 @@
 #pragma once
 
 #include "config/guest_config.h"
+#include "link/listener.h"
 #include "link/spec.h"
 
 #include <sys/types.h>
@@ -22,8 +23,8 @@ enum run_link {
     RUN_LINK_NETNS,
 };
 
-// In the child, once its ids are mapped: makes the interfaces and addresses. fds gets what the
-// broker needs, the caller's to close: one descriptor of *kind, or for LINK_NETNS one listening
-// socket for each channel (room for channel_count, at least one). 0 or -errno with err.
+// In the child, once its ids are mapped: makes the interfaces and addresses. out gets what the
+// broker needs, the caller's to close: the link as fd of the first, or for LINK_NETNS the listening
+// sockets of each channel (room for channel_count, at least one). 0 or -errno with err.
 int run_netns_set_up(const struct guest_config *guest, enum run_link link, enum link_kind *kind,
-                     int *fds, struct error *err);
+                     struct link_listener *out, struct error *err);

@@ -51,8 +51,9 @@ print_settings(const struct settings *s, const struct link_spec *link)
            __builtin_popcount(g->netmask), addr_text(g->channel_addr, channel),
            addr_text(g->guest_addr, guest), g->mtu);
     const struct ipv6_addr channel6 = guest_config_channel_addr6(g);
+    bool has_ipv6 = link_kind_is_frames(link->kind) || link->kind == LINK_NETNS;
     char net6[INET6_ADDRSTRLEN], text6[INET6_ADDRSTRLEN];
-    if (link_kind_is_frames(link->kind) && !ipv6_addr_is_none(&channel6))
+    if (has_ipv6 && !ipv6_addr_is_none(&channel6))
         printf("IPv6:     %s/64, channels at %s\n",
                inet_ntop(AF_INET6, &g->net6, net6, sizeof(net6)),
                inet_ntop(AF_INET6, &channel6, text6, sizeof(text6)));

@@ -83,7 +83,7 @@ opener_table_find(const struct opener_table *t, uint32_t session)
 }
 
 struct request *
-opener_table_add(struct opener_table *t, uint32_t session, struct channel *channel,
+opener_table_add(struct opener_table *t, uint32_t session, struct opener_channel *channel,
                  struct request_list lists[REQUEST_STATES])
 {
     uint32_t i = t->free;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The sessions an opener knows, in a table bounded at start: found by number, and in order of
-// arrival on one of three lists of their channel. What is done with them is host/opener's.
+// arrival on one of three lists of their channel. What is done with them is host/opener_channel's.
 #pragma once
 
 #include "host/proxy.h"
@@ -20,13 +20,13 @@ enum request_state {
 
 struct request {
     uint32_t session;
-    uint32_t state;      // enum request_state; REQUEST_STATES: this entry is free
-    uint32_t next, prev; // in its list; next alone in the free list
-    uint32_t chain;      // next in the same hash bucket
-    uint32_t way;        // of the back end's, tried now
-    uint64_t number;     // of this try
+    uint32_t state;          // enum request_state; REQUEST_STATES: this entry is free
+    uint32_t next, prev;     // in its list; next alone in the free list
+    uint32_t chain;          // next in the same hash bucket
+    uint32_t way;            // of the back end's, tried now
+    uint64_t number;         // of this try
     struct proxy_peer guest; // whom it is for
-    struct channel *channel;
+    struct opener_channel *channel;
     struct loop_io io; // while connecting
 };
 
@@ -51,8 +51,9 @@ void request_list_init(struct request_list *list);
 // The request of that session, or NULL.
 struct request *opener_table_find(const struct opener_table *t, uint32_t session);
 // A request at the end of channel's list of waiting ones. NULL when the table is full.
-struct request *opener_table_add(struct opener_table *t, uint32_t session, struct channel *channel,
-                                 struct request_list lists[REQUEST_STATES]);
+struct request *
+opener_table_add(struct opener_table *t, uint32_t session, struct opener_channel *channel,
+                 struct request_list lists[REQUEST_STATES]);
 // To the end of another list.
 void opener_table_move(struct opener_table *t, struct request *r, enum request_state state,
                        struct request_list lists[REQUEST_STATES]);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/ipv6_addr.h"
+#include "link/listener.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,5 +35,7 @@ void netns_disable_ipv6(const char *ifname);
 int netns_open_tap(const char *ifname, struct error *err);
 // An AF_PACKET SOCK_RAW socket bound to the interface, all protocols.
 int netns_open_packet(const char *ifname, struct error *err);
-// Listening TCP socket on addr:port (host order).
-int netns_listen_tcp(uint32_t addr, uint16_t port, struct error *err);
+// Gives lo the channel address and listens there for TCP, on each port: out[i] for ports[i]. By
+// IPv6 too, unless addr6 is :: or the namespace has no IPv6. On failure nothing is left open.
+int netns_listen(uint32_t addr, const struct ipv6_addr *addr6, const uint16_t *ports, size_t count,
+                 struct link_listener *out, struct error *err);

@@ -3,6 +3,7 @@
 // the caller's. Part of link/netns.h.
 #include "link/netns.h"
 
+#include "base/log.h"
 #include "link/packet.h"
 
 #include <arpa/inet.h>
@@ -56,21 +57,77 @@ netns_open_packet(const char *ifname, struct error *err)
     return error_set(err, -rc, "%s: cannot open a packet socket on the interface", ifname);
 }
 
-int
-netns_listen_tcp(uint32_t addr, uint16_t port, struct error *err)
+static int
+listen_at(const struct sockaddr *addr, socklen_t len, struct error *err)
+{
+    int on = 1;
+    int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_set(err, errno, "cannot make a socket");
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+        bind(fd, addr, len) == 0 && listen(fd, SOMAXCONN) == 0)
+        return fd;
+    int errnum = errno;
+    close(fd);
+    return error_set(err, errnum, "cannot listen");
+}
+
+static int
+listen_tcp(uint32_t addr, uint16_t port, struct error *err)
 {
     struct sockaddr_in sin = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(addr)};
     char text[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &sin.sin_addr, text, sizeof(text));
-    int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = listen_at((const struct sockaddr *)&sin, sizeof(sin), err);
     if (fd < 0)
-        return error_set(err, errno, "%s:%u: cannot make a socket", text, port);
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-        bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0 && listen(fd, SOMAXCONN) == 0)
-        return fd;
-    int errnum = errno;
-    close(fd);
-    return error_set(err, errnum, "%s:%u: cannot listen", text, port);
+        error_prefix(err, "%s:%u", inet_ntop(AF_INET, &sin.sin_addr, text, sizeof(text)), port);
+    return fd;
+}
+
+static int
+listen_tcp6(const struct ipv6_addr *addr, uint16_t port, struct error *err)
+{
+    struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    char text[INET6_ADDRSTRLEN];
+    memcpy(&sin6.sin6_addr, addr, sizeof(sin6.sin6_addr));
+    int fd = listen_at((const struct sockaddr *)&sin6, sizeof(sin6), err);
+    if (fd < 0)
+        error_prefix(err, "[%s]:%u", inet_ntop(AF_INET6, addr, text, sizeof(text)), port);
+    return fd;
+}
+
+static int
+listen_both(uint32_t addr, const struct ipv6_addr *addr6, uint16_t port, struct link_listener *out,
+            struct error *err)
+{
+    *out = (struct link_listener){listen_tcp(addr, port, err), -1};
+    if (out->fd < 0 || !addr6)
+        return out->fd < 0 ? out->fd : 0;
+    out->fd6 = listen_tcp6(addr6, port, err);
+    if (out->fd6 >= 0)
+        return 0;
+    close(out->fd);
+    return out->fd6;
+}
+
+int
+netns_listen(uint32_t addr, const struct ipv6_addr *addr6, const uint16_t *ports, size_t count,
+             struct link_listener *out, struct error *err)
+{
+    int rc = netns_link_up("lo", err);
+    if (rc == 0)
+        rc = netns_add_addr("lo", addr, 32, err);
+    struct error why;
+    if (ipv6_addr_is_none(addr6)) {
+        addr6 = NULL;
+    } else if (netns_add_addr6("lo", addr6, 128, &why) < 0) {
+        log_debug("no IPv6: %s", why.text); // the kernel has none, or it is turned off
+        addr6 = NULL;
+    }
+    size_t i = 0;
+    while (rc == 0 && i < count && (rc = listen_both(addr, addr6, ports[i], &out[i], err)) == 0)
+        i++;
+    while (rc < 0 && i-- > 0)
+        link_listener_close(&out[i]);
+    return rc;
 }

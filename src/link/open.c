@@ -17,7 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TCP_BACKLOG 16
+#define TCP_BACKLOG        16
+#define LISTENERS_PER_PASS (NETNS_FDS_MAX / 2)
 
 // Inherited descriptors must not leak into what we start.
 static int
@@ -289,48 +290,58 @@ link_open_packet(const struct link_spec *spec, struct error *err)
 // A pass of link_open_netns: as many ports as descriptors fit a message.
 struct listen_pass {
     uint32_t addr;
+    const struct ipv6_addr *addr6;
     const uint16_t *ports;
     size_t count;
 };
 
+// Those by IPv6 follow the others, all of them or none.
 static int
 make_listeners(void *arg, int *fds, size_t *count, struct error *err)
 {
     const struct listen_pass *pass = arg;
-    int rc = netns_link_up("lo", err);
-    if (rc == 0)
-        rc = netns_add_addr("lo", pass->addr, 32, err);
-    for (*count = 0; rc >= 0 && *count < pass->count; (*count)++) {
-        rc = netns_listen_tcp(pass->addr, pass->ports[*count], err);
-        if (rc < 0)
-            break;
-        fds[*count] = rc;
+    struct link_listener made[LISTENERS_PER_PASS];
+    int rc = netns_listen(pass->addr, pass->addr6, pass->ports, pass->count, made, err);
+    for (size_t i = 0; rc == 0 && i < pass->count; i++) {
+        fds[i] = made[i].fd;
+        fds[pass->count + i] = made[i].fd6;
     }
-    return rc < 0 ? rc : 0;
+    *count = rc == 0 && made[0].fd6 >= 0 ? 2 * pass->count : pass->count;
+    return rc;
+}
+
+static int
+listen_pass_run(const char *netns, struct listen_pass *pass, struct link_listener *out,
+                struct error *err)
+{
+    int fds[NETNS_FDS_MAX];
+    size_t got;
+    int rc = netns_run(netns, make_listeners, pass, fds, &got, err);
+    if (rc < 0)
+        return rc;
+    assert(got == pass->count || got == 2 * pass->count);
+    for (size_t i = 0; i < pass->count; i++)
+        out[i] = (struct link_listener){fds[i], got > pass->count ? fds[pass->count + i] : -1};
+    return 0;
 }
 
 int
-link_open_netns(const struct link_spec *spec, uint32_t addr, const uint16_t *ports, size_t count,
-                int *fds, struct error *err)
+link_open_netns(const struct link_spec *spec, uint32_t addr, const struct ipv6_addr *addr6,
+                const uint16_t *ports, size_t count, struct link_listener *out, struct error *err)
 {
     size_t done = 0;
     int rc = 0;
-    while (done < count) {
-        int made[NETNS_FDS_MAX];
-        size_t left = count - done, got;
-        struct listen_pass pass = {addr, ports + done, left < NETNS_FDS_MAX ? left : NETNS_FDS_MAX};
-        rc = netns_run(spec->path, make_listeners, &pass, made, &got, err);
-        if (rc < 0)
-            break;
-        assert(got == pass.count);
-        memcpy(fds + done, made, got * sizeof(*fds));
-        done += got;
-    }
-    if (rc == 0)
-        return 0;
-    for (size_t i = 0; i < done; i++)
-        close(fds[i]);
     for (size_t i = 0; i < count; i++)
-        fds[i] = -1;
+        out[i] = LINK_LISTENER_NONE;
+    while (rc == 0 && done < count) {
+        size_t left = count - done;
+        struct listen_pass pass = {addr, addr6, ports + done,
+                                   left < LISTENERS_PER_PASS ? left : LISTENERS_PER_PASS};
+        rc = listen_pass_run(spec->path, &pass, out + done, err);
+        if (rc == 0)
+            done += pass.count;
+    }
+    while (rc < 0 && done-- > 0)
+        link_listener_close(&out[done]);
     return rc;
 }

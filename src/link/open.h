@@ -5,7 +5,9 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/ipv6_addr.h"
 #include "base/unix_listener.h"
+#include "link/listener.h"
 #include "link/spec.h"
 
 #include <netdb.h>
@@ -33,8 +35,9 @@ int link_listen(const struct link_spec *spec, struct unix_listener *out, struct 
 int link_open_tap(const struct link_spec *spec, struct error *err);
 // AF_PACKET socket bound to spec->ifname (in spec->netns if given), or the fd given.
 int link_open_packet(const struct link_spec *spec, struct error *err);
-// netns socket link: inside the namespace, gives lo the channel address (addr, host order) and
-// makes one listening TCP socket per port; fds[i] for ports[i]. 0 or -errno; on failure no fd is
-// left open.
-int link_open_netns(const struct link_spec *spec, uint32_t addr, const uint16_t *ports,
-                    size_t count, int *fds, struct error *err);
+// netns socket link: inside the namespace, gives lo the channel address (addr, host order; addr6,
+// :: for none) and listens there on each port; out[i] for ports[i]. 0 or -errno; on failure nothing
+// is left open.
+int
+link_open_netns(const struct link_spec *spec, uint32_t addr, const struct ipv6_addr *addr6,
+                const uint16_t *ports, size_t count, struct link_listener *out, struct error *err);

@@ -191,16 +191,15 @@ checked_timer(const struct loop *loop, int timer)
 
 // epoll's timeout: no longer than the caller allows, nor past the next timer.
 static int
-wait_ms(const struct loop *loop, int timeout_ms)
+wait_ms(const struct loop *loop, int timeout_ms, uint64_t now_us)
 {
     uint64_t next = wheel_next(&loop->wheel);
     if (timeout_ms == 0 || next == WHEEL_NEVER)
         return timeout_ms;
-    uint64_t now = loop_clock_us();
-    if (next <= now)
+    if (next <= now_us)
         return 0;
     // Rounded up, so that a timer under a millisecond away does not make the loop spin.
-    uint64_t ms = (next - now + 999) / 1000;
+    uint64_t ms = (next - now_us + 999) / 1000;
     if (timeout_ms > 0 && ms > (uint64_t)timeout_ms)
         return timeout_ms;
     return ms > INT_MAX ? INT_MAX : (int)ms;
@@ -248,19 +247,26 @@ moves_bulk(struct loop *loop, uint64_t now_us)
 // As epoll_wait. To sleep and be woken costs both sides more than a short wait, the waker most of
 // all where the CPU that slept is a virtual one: so waits that have been short are polled for.
 static int
-wait_for_events(struct loop *loop, int timeout_ms)
+wait_from(struct loop *loop, uint64_t start_us, int timeout_ms)
 {
-    if (timeout_ms == 0 || loop->poll_us == 0)
-        return fetch(loop, timeout_ms);
-    uint64_t start_us = loop_clock_us();
     if (moves_bulk(loop, start_us))
         loop->short_waits = 0;
     int n = loop->short_waits == POLL_AFTER ? poll_events(loop, start_us) : 0;
-    if (n == 0)
-        n = fetch(loop, timeout_ms);
-    if (loop_clock_us() - start_us > loop->poll_us)
+    return n ? n : fetch(loop, timeout_ms);
+}
+
+// Waits, and reads the clock for the turn.
+static int
+wait_for_events(struct loop *loop, int timeout_ms)
+{
+    uint64_t start_us = loop_clock_us();
+    int wait = wait_ms(loop, timeout_ms, start_us);
+    bool may_poll = wait != 0 && loop->poll_us > 0;
+    int n = may_poll ? wait_from(loop, start_us, wait) : fetch(loop, wait);
+    loop->now_us = loop_clock_us();
+    if (may_poll && loop->now_us - start_us > loop->poll_us)
         loop->short_waits = 0;
-    else if (loop->short_waits < POLL_AFTER)
+    else if (may_poll && loop->short_waits < POLL_AFTER)
         loop->short_waits++;
     return n;
 }
@@ -426,12 +432,10 @@ loop_turn(struct loop *loop, int timeout_ms)
 {
     assert(!loop->in_turn);
     // An object may be waiting to be freed from outside of a turn: do not sleep on it.
-    int wait = loop->deferred_count ? 0 : wait_ms(loop, timeout_ms);
-    int n = wait_for_events(loop, wait);
+    int n = wait_for_events(loop, loop->deferred_count ? 0 : timeout_ms);
     if (n < 0 && errno != EINTR)
         return -errno;
     loop->in_turn = true;
-    loop->now_us = loop_clock_us();
     loop->event_next = 0;
     loop->event_count = n < 0 ? 0 : n;
     dispatch_events(loop);

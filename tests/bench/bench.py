@@ -29,6 +29,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import limit_subjects  # noqa: E402
 import machine_subjects  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
@@ -39,9 +40,10 @@ from world import Failed, World, result_of  # noqa: E402
 HERE = Path(__file__).resolve().parent
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-static"]
 SOURCES = {"load": HERE / "load.c", "service": HERE / "service.c",
+           "tap_pump": HERE / "tap_pump.c", "splice_pump": HERE / "splice_pump.c",
            "bridge": HERE.parent / "e2e/bridge.c"}
 PACKAGE_OF = {"pasta": "passt", machine_subjects.QEMU: "qemu-system-x86"}  # Debian's
-ALL = SUBJECTS + machine_subjects.SUBJECTS
+ALL = SUBJECTS + limit_subjects.SUBJECTS + machine_subjects.SUBJECTS
 
 
 def parse(argv):

@@ -11,7 +11,8 @@
 //   load TARGET idle COUNT                                holds connections until stdin ends
 //   load - spin                                           a fixed piece of work: the noise
 //
-// TARGET: tcp:ADDRESS:PORT, unix:PATH, or the path of a character device.
+// TARGET: tcp:ADDRESS:PORT, unix:PATH, or the path of a character device. udp:ADDRESS:PORT is for
+// tap_pump.c: trip, and send and receive, which keep so few datagrams under way that none is lost.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -40,6 +41,10 @@
 #define PATIENCE_S        5
 #define FIRST_PATIENCE_MS 3 // a SYN that nobody was there for is not sent again before a second
 #define SPINS             20000000u
+// As in tap_pump.c: what a datagram carries, and for how many of them it sends one back.
+#define DATAGRAM_BYTES 61440
+#define CREDIT         4
+#define WINDOW         16 // datagrams under way
 
 struct connection {
     int fd;
@@ -89,7 +94,8 @@ make_socket(const char *target, struct sockaddr_storage *addr, socklen_t *len)
         *len = sizeof(*un);
         return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     }
-    if (strncmp(target, "tcp:", 4) != 0)
+    bool is_udp = strncmp(target, "udp:", 4) == 0;
+    if (strncmp(target, "tcp:", 4) != 0 && !is_udp)
         return -1;
     struct sockaddr_in *in = (struct sockaddr_in *)addr;
     char host[64];
@@ -103,6 +109,8 @@ make_socket(const char *target, struct sockaddr_storage *addr, socklen_t *len)
     if (inet_pton(AF_INET, host, &in->sin_addr) != 1)
         fail(target);
     *len = sizeof(*in);
+    if (is_udp)
+        return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int one = 1;
     if (fd >= 0)
@@ -189,6 +197,41 @@ bulk(const char *target, bool sends, unsigned count, unsigned warm_ms, unsigned 
         }
     }
     report_bulk(count, (double)(now - began) / 1e9);
+}
+
+static size_t
+move_datagram(int fd, bool sends, size_t size)
+{
+    ssize_t n = sends ? write(fd, buffer, size) : read(fd, buffer, size);
+    if (n <= 0)
+        fail(sends ? "send" : "receive");
+    return (size_t)n;
+}
+
+// As bulk, in datagrams: one of a byte, from whoever receives, is credit for some more.
+static void
+bulk_datagrams(const char *target, bool sends, unsigned warm_ms, unsigned run_ms)
+{
+    int fd = open_target(target);
+    int room = 2 * WINDOW * DATAGRAM_BYTES;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
+        fail(target);
+    int64_t began = now_ns() + warm_ms * INT64_C(1000000), ends = began + run_ms * INT64_C(1000000);
+    int64_t now;
+    unsigned under_way = 0;
+    while ((now = now_ns()) < ends) {
+        if (sends && under_way == WINDOW) {
+            move_datagram(fd, false, 1);
+            under_way -= CREDIT;
+        } else if (!sends && under_way <= WINDOW - CREDIT) {
+            move_datagram(fd, true, 1);
+            under_way += CREDIT;
+        }
+        size_t bytes = move_datagram(fd, sends, DATAGRAM_BYTES);
+        under_way += sends ? 1u : -1u;
+        connections[0].bytes += now >= began ? bytes : 0;
+    }
+    report_bulk(1, (double)(now - began) / 1e9);
 }
 
 static bool
@@ -340,7 +383,10 @@ main(int argc, char **argv)
 {
     const char *mode = argc > 2 ? argv[2] : "";
     signal(SIGPIPE, SIG_IGN);
-    if (argc == 6 && (strcmp(mode, "send") == 0 || strcmp(mode, "receive") == 0)) {
+    bool is_bulk = argc == 6 && (strcmp(mode, "send") == 0 || strcmp(mode, "receive") == 0);
+    if (is_bulk && strncmp(argv[1], "udp:", 4) == 0) {
+        bulk_datagrams(argv[1], mode[0] == 's', number(argv[4]), number(argv[5]));
+    } else if (is_bulk) {
         unsigned count = number(argv[3]);
         count = count < CONNECTIONS_MAX ? count : CONNECTIONS_MAX;
         bulk(argv[1], mode[0] == 's', count, number(argv[4]), number(argv[5]));

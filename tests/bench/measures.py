@@ -34,7 +34,8 @@ class Effort:
 
 
 def bulk(subject, effort, way, connections, run_times=1):
-    """Throughput, and CPU seconds per GB of the daemon and of the whole path."""
+    """Throughput, and CPU seconds per GB of the daemon and of the whole path; without a daemon, of
+    the process that writes and of the one that reads."""
     world = subject.world
     kind, counter = ("sink", "sunk") if way == "send" else ("source", "sourced")
     world.settle()
@@ -47,36 +48,48 @@ def bulk(subject, effort, way, connections, run_times=1):
         time.sleep(warm_ms / 1000)
         sample = _Sample(subject, load, counter)
         time.sleep(0.8 * run_ms / 1000)
-        seconds, moved, daemon, path = _Sample(subject, load, counter).since(sample)
+        spent = _Sample(subject, load, counter).since(sample)
         result = result_of(load, LOAD_ENDS_WITHIN_S)
     finally:
         subject.end_load(load)
     received = result["bytes"] / result["seconds"]
-    rate = moved / seconds if way == "send" else received
+    rate = spent["bytes"] / spent["seconds"] if way == "send" else received
     if rate <= 0:
         raise Failed("nothing arrived")
     figures = {"gbit": rate * 8 / 1e9}
-    if subject.daemon:
-        figures["daemon"] = daemon / seconds / (rate / 1e9)
-    figures["path"] = path / seconds / (rate / 1e9)
+    for part in parts_of(subject):
+        figures[part] = spent[part] / spent["seconds"] / (rate / 1e9)
+    if subject.has_two_sides:
+        sides = ("load", "service") if way == "send" else ("service", "load")
+        figures |= {"writer": figures.pop(sides[0]), "reader": figures.pop(sides[1])}
     if connections > 1:
         mean = result["bytes"] / connections
         figures["unfair"] = (result["most"] - result["least"]) / mean / 2 if mean else 1.0
     return figures
 
 
+def parts_of(subject):
+    """Of whose CPU time there is something to say."""
+    if subject.has_two_sides:
+        return ("path", "load", "service")
+    return ("path", "daemon") if subject.daemon else ("path",)
+
+
 class _Sample:
     """What the clocks say at one instant."""
 
     def __init__(self, subject, load, counter):
-        self.time = time.monotonic()
-        self.bytes = subject.world.counters.read()[counter]
-        self.daemon = cpu_seconds(subject.pids())
-        self.path = cpu_seconds(subject.path_pids() + subject.load_pids(load))
+        service = subject.world.service.pid
+        others = [pid for pid in subject.path_pids() if pid != service]
+        self.now = {"seconds": time.monotonic(),
+                    "bytes": subject.world.counters.read()[counter],
+                    "daemon": cpu_seconds(subject.pids()),
+                    "load": cpu_seconds(subject.load_pids(load)),
+                    "service": cpu_seconds([service])}
+        self.now["path"] = self.now["load"] + self.now["service"] + cpu_seconds(others)
 
     def since(self, before):
-        return (self.time - before.time, self.bytes - before.bytes, self.daemon - before.daemon,
-                self.path - before.path)
+        return {what: now - before.now[what] for what, now in self.now.items()}
 
 
 def trip(subject, effort, size):

@@ -82,6 +82,8 @@ def sample(subject, way, seconds, data):
     load = subject.load(kind, way, 1, int(WARM_S * 1000), int((seconds + 1) * 1000))
     try:
         time.sleep(WARM_S)
+        if load.poll() is not None:
+            raise Failed(f"{subject.name}: the load program ended: {load.stdout.read()!r}")
         pids = subject.pids()
         bytes_before = subject.world.counters.read()[counter]
         cpu_before = cpu_seconds(pids)
@@ -94,7 +96,7 @@ def sample(subject, way, seconds, data):
         load.kill()
         subject.end_load(load)
     if not moved:
-        raise Failed("nothing was moved")
+        raise Failed(f"{subject.name}: nothing was moved")
     return cpu / moved
 
 

@@ -45,6 +45,12 @@ FIGURES = {
 }
 
 
+# The same for one side of a socket, both ways in one table.
+SIDES = {(way, side): (f"{words}, {side}", "s/GB")
+         for way, words in (("send", GUEST_TO_HOST), ("receive", HOST_TO_GUEST))
+         for side in ("writer", "reader")}
+
+
 def quartiles(values):
     """(lower quartile, median, upper quartile), by linear interpolation."""
     ordered = sorted(values)
@@ -117,7 +123,7 @@ class Results:
         return {**self.about, "rounds": self.rounds,
                 "spin_ms": self.spins_ms,
                 "load_average": self.loads, "failures": self.failures,
-                "units": {f"{m}.{f}": FIGURES[m, f][1] for m, f in FIGURES}}
+                "units": {f"{m}.{f}": about[1] for (m, f), about in (FIGURES | SIDES).items()}}
 
 
 def noise(results):
@@ -159,6 +165,19 @@ def table(results, key, group):
     return as_table([head, *rows])
 
 
+def sides_table(results):
+    """What one write and one read of a socket take, by those subjects that are nothing else."""
+    rows = []
+    for (way, side), (words, _) in SIDES.items():
+        for name in results.about["subjects"]:
+            values = results.values(name, (way, side))
+            if values:
+                low, middle, high = quartiles(values)
+                rows.append([f"{name}: {words}", f"{middle:.3f}", f"{low:.3f} – {high:.3f}"])
+    head = ["CPU of one side of a socket, no daemon, s/GB", "median", "quartiles"]
+    return as_table([head, *sorted(rows)]) if rows else []
+
+
 def as_table(cells):
     widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in cells]
@@ -174,7 +193,7 @@ def as_text(results):
     lines += [f"- {program} {version}" for program, version in about["versions"].items()]
     lines += ["", *noise(results), "", *as_table(verdicts.table(results)),
               "\"is 2.00×\": ours is twice as good as the row, be it higher or lower; the median "
-              "of the rounds' ratios.", ""]
+              "of the rounds' ratios.", "", *sides_table(results)]
     for group in GROUPS:
         for key in FIGURES:
             lines += table(results, key, group)

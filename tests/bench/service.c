@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The host's side of the benchmark: three services, each on a Unix socket and on a TCP port of
-// 127.0.0.1. The sink reads all, the source writes without end, the echo gives back. Which of them
-// is meant is told by the address, not by the stream, as some of the peers join all connections to
-// one.
+// The host's side of the benchmark: three services, each on a Unix socket and on a TCP port, of any
+// address of its network namespace. The sink reads all, the source writes without end, the echo
+// gives back. Which of them is meant is told by the address, not by the stream, as some of the
+// peers join all connections to one.
 //   service DIRECTORY PORT     DIRECTORY/sink and PORT, /source and PORT+1, /echo and PORT+2
 // What was moved is counted in DIRECTORY/counters, for the driver to read at any time. Prints
 // "ready" when it listens; ends when killed.
@@ -75,7 +75,7 @@ listen_both(int epoll, const char *directory, uint16_t port, enum kind kind)
 
     struct sockaddr_in in = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)(port + kind)),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+                             .sin_addr.s_addr = htonl(INADDR_ANY)};
     int one = 1;
     fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is measured: vmchannel's links, their peers and the limits. Each subject has a guest, starts
-its daemon, and tells where in the guest the services are found. The peers' options are those that
-their manuals and their own benchmarks use. Those in a QEMU guest are in machine_subjects.py."""
+"""What is measured: vmchannel's links and their peers. Each subject has a guest, starts its daemon,
+and tells where in the guest the services are found. The peers' options are those that their manuals
+and their own benchmarks use. Those in a QEMU guest are in machine_subjects.py, the limits in
+limit_subjects.py."""
 
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ class Subject:
     built = ()                  # programs of the tests, in the build directory
     measures = ALL_MEASURES
     starts_slowly = False       # takes over a second until it is at its best
+    has_two_sides = False       # the load program and the service, and nothing between
     group = "namespace"
     namespace = None
     helper = None               # beside the daemon on the path, but not it
@@ -66,26 +68,6 @@ class Subject:
 
     def load(self, kind, *args):
         return self.world.load(self.target(kind), *args, namespace=self.namespace)
-
-
-class RawUnix(Subject):
-    name = "raw Unix socket"
-    about = "no daemon: the load program connects to the service's Unix socket"
-    measures = ("send", "receive", "send16", "receive16", "trip1", "trip64", "connect")
-
-    def start(self):
-        self.namespace = self.world.host
-
-    def target(self, kind):
-        return f"unix:{self.world.directory}/{kind}"
-
-
-class RawTcp(RawUnix):
-    name = "raw loopback TCP"
-    about = "no daemon: the load program connects to the service's TCP port on loopback"
-
-    def target(self, kind):
-        return f"tcp:127.0.0.1:{PORT + KINDS.index(kind)}"
 
 
 class Ours(Subject):
@@ -164,6 +146,7 @@ class OurNetns(Ours):
     def start(self):
         self.namespace = self.world.namespace()
         self.serve(f"netns,path={self.namespace.path}")
+        wait_until(lambda: self.namespace.listens(PORT), 5, "vmchannel's socket")
 
 
 class OurNetnsTcp(OurNetns):
@@ -314,6 +297,8 @@ class Socat(Subject):
                               f"UNIX-CONNECT:{self.world.directory}/{kind}"], self.namespace)
             for i, kind in enumerate(KINDS)]
         self.daemon = self.daemons[0]
+        for i in range(len(KINDS)):
+            wait_until(lambda: self.namespace.listens(PORT + i), 5, "socat's socket")
 
     def pids(self):
         return [pid for daemon in self.daemons for pid in descendants(daemon.pid)]
@@ -368,4 +353,4 @@ class ThousandChannels(OneChannel):
 
 SUBJECTS = [OurTap, OurTapSmallBuffers, OurPacket, OurNetns, OurNetnsTcp, OurVhost,
             OurVhostPacked, OurStream, Pasta, Pasta1500, PastaSplice, Passt, Slirp4netns, Socat,
-            RawUnix, RawTcp, OneChannel, ThousandChannels]
+            OneChannel, ThousandChannels]

@@ -90,6 +90,11 @@ class Namespace:
                               capture_output=True)
         return done.returncode == 0
 
+    def listens(self, port):
+        done = subprocess.run(["ss", "-N", self.name, "-Hltn", f"sport = :{port}"], timeout=10,
+                              capture_output=True, text=True)
+        return "LISTEN" in done.stdout
+
     def close(self):
         subprocess.run(["ip", "netns", "del", self.name], timeout=10)
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -39,7 +40,10 @@ def test_one_subject_is_measured_and_nothing_is_left(vmchannel, directory):
     tap = results["rounds"][0]["vmchannel tap"]
     assert tap["send"]["gbit"] > 0.01
     assert tap["trip1"]["p50"] > 0
-    assert results["rounds"][0]["raw Unix socket"]["send"]["gbit"] > 0.01
+    raw = results["rounds"][0]["raw Unix socket"]["send"]
+    assert raw["gbit"] > 0.01
+    assert raw["writer"] + raw["reader"] == pytest.approx(raw["path"])
+    assert "raw Unix socket: guest to host, writer" in done.stdout
     assert ElementTree.parse(directory / "bench.svg").getroot().tag.endswith("svg")
     assert "guest to host, 1 connection" in done.stdout
     assert "tap, guest to host: of a raw Unix stream" in done.stdout
@@ -75,6 +79,46 @@ def test_vhost_user_is_measured(vmchannel, directory):
     assert left_behind() == []
 
 
+@pytest.mark.timeout(60)
+def test_the_limits_are_measured(vmchannel, directory):
+    done = bench(vmchannel, "--quick", "--only", "raw", "--out", directory,
+                 *(f"--measure={name}" for name in ("send", "receive", "trip1", "connect")))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bench: raw" not in done.stderr  # a failure
+    of = json.loads((directory / "results.json").read_text())["rounds"][0]
+    for name in ("raw tap", "raw tap and Unix socket", "raw splice"):
+        for way in ("send", "receive"):
+            assert of[name][way]["gbit"] > 0.01
+            assert 0 < of[name][way]["daemon"] < of[name][way]["path"]
+    for name in ("raw tap", "raw tap and Unix socket"):
+        assert of[name]["trip1"]["p50"] > 0
+        assert of[name]["trip1"]["cpu"] > 0
+    assert of["raw tap"]["connect"]["rate"] > 1
+    rate = of["raw loopback TCP"]["connect"]["rate"]
+    assert f"{rate:.0f} 1/s (raw loopback TCP)" in done.stdout
+    assert left_behind() == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not shutil.which("perf"), reason="perf is not installed")
+def test_a_profile_is_written_of_a_daemon_that_starts_slowly(vmchannel, directory):
+    text, slow = directory / "performance.md", directory / "slow"
+    shutil.copy(ROOT / "docs/performance.md", text)
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {vmchannel} "$@"\n')
+    slow.chmod(0o755)
+    done = subprocess.run(["/usr/bin/python3", ROOT / "tests/bench/profile.py", slow,
+                           "vmchannel netns", "send", "--seconds", "0.5", "--write", text],
+                          capture_output=True, text=True, timeout=50)
+
+    assert done.returncode == 0, done.stderr
+    written = text.read_text()
+    assert written.count("1 connection: ") == 1
+    assert "vmchannel netns, guest to host, 1 connection: " in written
+    assert "kernel: sockets, tap, TCP" in written
+    assert left_behind() == []
+
+
 @pytest.mark.parametrize("value,must,words", [
     (1.6, verdicts.at_least(1.5), ("≥ 1.5", "met")),
     (1.4, verdicts.at_least(1.5), ("≥ 1.5", "**not met**")),
@@ -84,15 +128,26 @@ def test_a_promise_is_kept_or_not(value, must, words):
     assert verdicts.verdict(must, value) == words
 
 
+@pytest.mark.parametrize("value,limits,words", [
+    (1.4, (1.45,), "not met, nor by the limit"), (1.4, (1.6,), "**not met**"),
+    (1.4, (1.6, 1.2), "not met, nor by the limit"), (1.6, (1.2,), "met")])
+def test_a_promise_that_the_limit_does_not_reach(value, limits, words):
+    assert verdicts.verdict(verdicts.at_least(1.5), value, limits)[1] == words
+
+
 def test_promises_are_medians_over_the_rounds():
     results = report.Results({})
     for ours, theirs in ((10, 5), (40, 10), (90, 30)):
         results.begin_round()
         results.add("vmchannel tap", "send", {"gbit": ours, "daemon": 0.1})
         results.add("pasta", "send", {"gbit": theirs})
+        results.add("raw Unix socket", "send", {"gbit": 2 * ours, "writer": 0.2})
     rows = {row[0]: row[1:] for row in verdicts.table(results)}
-    assert rows["tap, guest to host: times pasta"] == ["3.00×", "≥ 1.5", "met", "", ""]
-    assert rows["tap, guest to host: CPU"] == ["0.100 s/GB", "≤ 0.24", "met", "≤ 0.2", "met"]
+    assert rows["tap, guest to host: times pasta"] == ["3.00×", "≥ 1.5", "met", "", "",
+                                                       "6.00× (raw Unix socket)"]
+    assert rows["tap, guest to host: CPU"] == ["0.100 s/GB", "≤ 0.24", "met", "≤ 0.2", "met",
+                                               ""]
+    assert rows["vhost-user, guest to host: CPU"][-1] == "0.200 s/GB (raw Unix socket's writer)"
     assert rows["netns, guest to host: CPU"][0:3] == ["–", "≤ 0.14", "not measured"]
 
 

@@ -192,6 +192,61 @@ def test_other_mtus(make_guest, helpers, processes, socket_path, mtu):
     transfer(guest, helpers, processes, socket_path, 8, 2 * MIB, 25, CHANNEL6)
 
 
+# --- the netns link: the namespace's own kernel has the address ----------------------------------
+
+
+@pytest.fixture
+def netns_guest(make_guest):
+    guest = make_guest("netns")
+    guest.ns.sysctl("net/ipv6/conf/lo/disable_ipv6", "0")
+    return guest
+
+
+def test_netns_bytes_arrive_both_ways(netns_guest, helpers, processes, socket_path):
+    netns_guest.start(f"600:unix:{socket_path}")
+    transfer(netns_guest, helpers, processes, socket_path, 8, 2 * MIB, 25, CHANNEL6)
+
+
+def test_netns_service_is_told_the_address(netns_guest, listen, socket_path):
+    service = listen(socket_path)
+    netns_guest.start(f"600:unix:{socket_path},proxy=v2")
+    for addr in (CHANNEL6, CHANNEL):
+        with netns_guest.connect(addr=addr) as s, service.accept() as h:
+            source, destination, _ = read_header(h)
+            assert source == s.getsockname()[:2] and destination == (addr, 600)
+
+
+def test_netns_channels_come_and_go(netns_guest, processes, vmchannel, listen, socket_path):
+    listen(socket_path, echo)
+    netns_guest.start(f"600:unix:{socket_path}", options=["--name", "six", "--sandbox=worker"])
+    assert netns_guest.refusal(601, CHANNEL6)[0] == errno.ECONNREFUSED
+    for word, answers in (("add", True), ("del", False)):
+        channel = f"601:unix:{socket_path}" if word == "add" else "601"
+        done = processes.run([vmchannel, word, "six", channel])
+        assert done.returncode == 0, done.stderr
+        assert says(netns_guest, b"600")
+        if answers:
+            with netns_guest.connect(601, CHANNEL6) as s:
+                s.sendall(b"601")
+                assert receive_exactly(s, 3) == b"601"
+    assert netns_guest.refusal(601, CHANNEL6)[0] == errno.ECONNREFUSED
+
+
+def test_netns_without_ipv6_has_ipv4(netns_guest, listen, socket_path):
+    listen(socket_path, echo)
+    netns_guest.ns.sysctl("net/ipv6/conf/lo/disable_ipv6", "1")
+    netns_guest.start(f"600:unix:{socket_path}")
+    assert says(netns_guest, b"IPv4", CHANNEL)
+    assert netns_guest.refusal(addr=CHANNEL6)[0] != 0
+
+
+def test_netns_off_is_off(netns_guest, listen, socket_path):
+    listen(socket_path, echo)
+    netns_guest.start(f"600:unix:{socket_path}", options=["--net6", "off"])
+    assert says(netns_guest, b"IPv4", CHANNEL)
+    assert netns_guest.refusal(addr=CHANNEL6)[0] != 0
+
+
 # --- vmchannel run -------------------------------------------------------------------------------
 
 
@@ -219,6 +274,17 @@ def test_run_has_an_address_at_once(processes, vmchannel, listen, socket_path, l
     assert "fe80" not in done.stdout
     done = run6(processes, vmchannel, socket_path, "--link", link, command=["ip", "-6", "route"])
     assert "default" not in done.stdout
+
+
+def test_run_with_the_netns_link_has_the_address(processes, vmchannel, listen, socket_path):
+    listen(socket_path, echo)
+    process = processes.start(
+        [vmchannel, "run", "--link", "netns", "-vmchannel", f"600:unix:{socket_path}", "--", *TALK],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process.stdin.write("word\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "word\n"
+    process.communicate(timeout=5)
 
 
 @pytest.mark.parametrize("options", [["--net6", "off"], ["--mtu", "1279"]], ids=["off", "MTU"])

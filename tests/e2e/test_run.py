@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -154,10 +153,8 @@ def test_two_runs_side_by_side_do_not_see_each_other(processes, run_argv, servic
 
 def test_background_child_of_the_command_does_not_hold_run(processes, run_argv):
     """COMMAND's end is the end, also with its streams still held."""
-    process = processes.start(run_argv("sh", "-c", "sleep 1 & exit 3"), stdout=subprocess.PIPE)
-    began = time.monotonic()
-    assert process.wait(5) == 3
-    assert time.monotonic() - began < 0.9
+    process = processes.start(run_argv("sh", "-c", "sleep 30 & exit 3"), stdout=subprocess.PIPE)
+    assert process.wait(10) == 3
 
 
 SEND_AND_EXIT = """

@@ -200,7 +200,7 @@ try_all(struct setup *s, unsigned at_least)
                        .ctx = s,
                        .errors = FAULTS_FIRST,
                        .nth_max = s->nth_max,
-                       .locked_up = s->config.lock_up || s->config.listener_fds};
+                       .locked_up = s->config.lock_up || s->config.listeners};
     assert_true(faults_try_all(&f) >= at_least);
     setup_fini(s);
 }

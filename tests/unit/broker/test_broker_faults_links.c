@@ -94,13 +94,13 @@ TEST(broker_of_given_listeners)
 {
     struct setup s;
     setup_init(&s, false);
-    int fds[] = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    assert_int_equal(listen(fds[0], 4), 0);
+    struct link_listener given = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), -1};
+    assert_int_equal(listen(given.fd, 4), 0);
     s.config.link.kind = LINK_NETNS;
-    s.config.listener_fds = fds;
+    s.config.listeners = &given;
     add(&s, "600:null", NULL);
     try_all(&s, 20);
-    close(fds[0]);
+    close(given.fd);
 }
 
 TEST(broker_of_a_hybrid_link)

@@ -175,9 +175,9 @@ TEST(broker_on_given_listeners_takes_no_channel_more)
 {
     struct bench b;
     bench_init(&b);
-    int fds[] = {tcp_listener()};
+    struct link_listener given = {tcp_listener(), tcp_listener()};
     b.config.link = (struct link_spec){.kind = LINK_NETNS, .fd = -1};
-    b.config.listener_fds = fds;
+    b.config.listeners = &given;
     bench_start(&b);
     EXPECT(&b, "the guest's namespace was closed", "Add", "\"channel\":\"601:null\"", -1);
     EXPECT(&b, "this link has no frames", "Capture", "\"snaplen\":64",

@@ -160,7 +160,7 @@ TEST(inherited_listeners_serve_without_frames)
     assert_int_equal(listen(tcp, 8), 0);
     assert_int_equal(getsockname(tcp, (struct sockaddr *)&sin, &len), 0);
     w.broker.link = (struct link_spec){.kind = LINK_NETNS, .fd = -1};
-    w.broker.listener_fds = &tcp;
+    w.broker.listeners = &(struct link_listener){tcp, -1};
     world_start(&w);
     close(tcp);
 

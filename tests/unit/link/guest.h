@@ -9,14 +9,17 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 static inline int
 connect_to(void *arg, int *fds, size_t *count, struct error *err)
 {
-    struct sockaddr_in *sin = arg;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (connect(fd, (struct sockaddr *)sin, sizeof(*sin)) < 0 && errno != EINPROGRESS)
+    struct sockaddr_storage *to = arg;
+    int fd = socket(to->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    socklen_t len =
+        to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    if (connect(fd, (struct sockaddr *)to, len) < 0 && errno != EINPROGRESS)
         return error_set(err, errno, "connect");
     fds[0] = fd;
     *count = 1;
@@ -27,10 +30,24 @@ connect_to(void *arg, int *fds, size_t *count, struct error *err)
 static inline int
 guest_connect(const struct ns *ns, uint16_t port)
 {
-    struct sockaddr_in sin = {
+    const struct sockaddr_in sin = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(PEER_ADDR)};
+    struct sockaddr_storage to = {0};
     int fd;
-    ns_do(ns, connect_to, &sin, &fd);
+    memcpy(&to, &sin, sizeof(sin));
+    ns_do(ns, connect_to, &to, &fd);
+    return fd;
+}
+
+static inline int
+guest_connect6(const struct ns *ns, const struct ipv6_addr *addr, uint16_t port)
+{
+    struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    struct sockaddr_storage to = {0};
+    int fd;
+    memcpy(&sin6.sin6_addr, addr, sizeof(sin6.sin6_addr));
+    memcpy(&to, &sin6, sizeof(sin6));
+    ns_do(ns, connect_to, &to, &fd);
     return fd;
 }
 

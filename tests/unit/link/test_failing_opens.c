@@ -491,7 +491,21 @@ tap(struct error *out)
 static int
 listener(struct error *out)
 {
-    return netns_listen_tcp(PEER_ADDR, 600, out);
+    const struct ipv6_addr none = {{0}};
+    const uint16_t port = 600;
+    struct link_listener made = LINK_LISTENER_NONE;
+    int rc = netns_listen(PEER_ADDR, &none, &port, 1, &made, out);
+    return rc < 0 ? rc : made.fd;
+}
+
+// What was made by IPv4 is closed again.
+static int
+listener6(struct error *out)
+{
+    const struct ipv6_addr addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}};
+    const uint16_t port = 600;
+    struct link_listener made = LINK_LISTENER_NONE;
+    return netns_listen(PEER_ADDR, &addr6, &port, 1, &made, out);
 }
 
 TEST(ns_interface_work_says_what_failed)
@@ -523,18 +537,22 @@ TEST(ns_interface_work_says_what_failed)
     assert_int_equal(netns_run(ns.path, do_work, (void *)packet_of_lo, fds, &count, &err), 0);
     failed(1);
     close(fds[0]);
-    expect_failing(&ns, listener, "socket", 1, ENOMEM,
+    expect_failing(&ns, listener, "socket", 3, ENOMEM,
                    "10.0.2.4:600: cannot make a socket: Cannot allocate memory");
     expect_failing(&ns, listener, "setsockopt", 1, ENOMEM, listens);
     expect_failing(&ns, listener, "bind", 1, ENOMEM, listens);
     assert_int_equal(netns_run(ns.path, do_work, (void *)lo_up, fds, &count, &err), 0);
     assert_int_equal(netns_run(ns.path, do_work, (void *)lo_addr, fds, &count, &err), 0);
     expect_failing(&ns, listener, "listen", 1, ENOMEM, listens);
+    expect_failing(&ns, listener6, "listen", 2, ENOMEM,
+                   "[fd10:0:2::4]:600: cannot listen: Cannot allocate memory");
     struct link_spec spec = {.kind = LINK_NETNS, .fd = -1};
     const uint16_t port = 601;
     snprintf(spec.path, sizeof(spec.path), "%s", ns.path);
     fail_next("socket", ENOMEM);
-    expect_error(link_open_netns(&spec, PEER_ADDR, &port, 1, fds, &err), ENOMEM, up);
+    struct link_listener made;
+    expect_error(link_open_netns(&spec, PEER_ADDR, &(struct ipv6_addr){{0}}, &port, 1, &made, &err),
+                 ENOMEM, up);
     failed(1);
     expect_error(netns_run(ns.path, do_work, (void *)nowhere_addr, fds, &count, &err), ENODEV,
                  "eth9: cannot add the address 10.0.2.4/32: No such device");

@@ -65,6 +65,17 @@ TEST(ns_run_refuses_what_is_no_namespace)
     assert_non_null(strstr(err.text, "/dev/null: not a network namespace"));
 }
 
+static void
+expect_connection(int guest, int listener)
+{
+    struct pollfd pfd = {.fd = listener, .events = POLLIN};
+    assert_int_equal(poll(&pfd, 1, 2000), 1);
+    int host = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(host >= 0);
+    close(guest);
+    close(host);
+}
+
 TEST(ns_listeners_more_than_a_message_holds)
 {
     enum { COUNT = 150 };
@@ -72,31 +83,56 @@ TEST(ns_listeners_more_than_a_message_holds)
     struct link_spec spec = {.kind = LINK_NETNS, .fd = -1};
     struct error err = {{0}};
     uint16_t ports[COUNT];
-    int fds[COUNT];
+    struct link_listener made[COUNT];
+    const struct ipv6_addr addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}};
     snprintf(spec.path, sizeof(spec.path), "%s", ns.path);
     for (unsigned i = 0; i < COUNT; i++)
         ports[i] = (uint16_t)(600 + i);
     // Twice: what is there from before is no hindrance.
     for (int round = 0; round < 2; round++) {
-        if (link_open_netns(&spec, PEER_ADDR, ports, COUNT, fds, &err) < 0)
+        if (link_open_netns(&spec, PEER_ADDR, &addr6, ports, COUNT, made, &err) < 0)
             fail_msg("%s", err.text);
         for (unsigned i = 0; i < COUNT; i += 49) {
-            int guest = guest_connect(&ns, ports[i]);
-            struct pollfd pfd = {.fd = fds[i], .events = POLLIN};
-            assert_int_equal(poll(&pfd, 1, 2000), 1);
-            int host = accept4(fds[i], NULL, NULL, SOCK_CLOEXEC);
-            assert_true(host >= 0);
-            close(guest);
-            close(host);
+            expect_connection(guest_connect(&ns, ports[i]), made[i].fd);
+            expect_connection(guest_connect6(&ns, &addr6, ports[i]), made[i].fd6);
         }
         for (unsigned i = 0; i < COUNT; i++)
-            close(fds[i]);
+            link_listener_close(&made[i]);
     }
     // One that fails in a later pass: nothing stays open (the descriptor count is checked).
     ports[120] = 600;
-    assert_int_equal(link_open_netns(&spec, PEER_ADDR, ports, COUNT, fds, &err), -EADDRINUSE);
+    assert_int_equal(link_open_netns(&spec, PEER_ADDR, &addr6, ports, COUNT, made, &err),
+                     -EADDRINUSE);
     assert_string_equal(err.text, "10.0.2.4:600: cannot listen: Address already in use");
-    assert_int_equal(fds[0], -1);
+    assert_int_equal(made[0].fd, -1);
+    ns_close(&ns);
+}
+
+static int
+turn_ipv6_off(void *arg, int *fds, size_t *count, struct error *err)
+{
+    netns_disable_ipv6("lo");
+    return 0;
+}
+
+TEST(ns_listeners_by_ipv6_where_there_is_any)
+{
+    struct ns ns = ns_open();
+    struct link_spec spec = {.kind = LINK_NETNS, .fd = -1};
+    struct error err = {{0}};
+    const struct ipv6_addr none = {{0}}, addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}};
+    const uint16_t ports[] = {600, 600};
+    struct link_listener made[2];
+    snprintf(spec.path, sizeof(spec.path), "%s", ns.path);
+    assert_int_equal(link_open_netns(&spec, PEER_ADDR, &none, ports, 1, made, &err), 0);
+    assert_true(made[0].fd >= 0);
+    assert_int_equal(made[0].fd6, -1);
+    link_listener_close(&made[0]);
+    assert_int_equal(made[0].fd, -1);
+    ns_do(&ns, turn_ipv6_off, NULL, NULL);
+    assert_int_equal(link_open_netns(&spec, PEER_ADDR, &addr6, ports, 1, made, &err), 0);
+    assert_int_equal(made[0].fd6, -1);
+    link_listener_close(&made[0]);
     ns_close(&ns);
 }
 
