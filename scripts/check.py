@@ -152,7 +152,7 @@ def meson_tests(kind, suites):
 GUESTS = {
     "guests-1": ["test_qemu.py", "test_libvirt.py", "test_systemd.py"],
     "guests-2": ["test_links_qemu.py", "test_vhost_user.py", "test_hypervisors.py",
-                 "test_vsock.py", "test_vhost_user_dpdk.py"],
+                 "test_vsock.py", "test_vhost_user_dpdk.py", "test_migration.py"],
 }
 E2E = Path("tests/e2e")
 # Minutes of waiting for retransmission timers.

@@ -323,7 +323,8 @@ def test_saved_and_restored_domain(busy_domain, host, virsh):
 @pytest.mark.timeout(120)
 def test_snapshot_of_a_running_domain_can_be_restored(busy_domain, host, virsh):
     """What the daemon writes into memory while that is saved is in the dirty log. To show it takes
-    bytes that lie where the daemon put them: received in that time, and not read until later."""
+    bytes that lie where the daemon put them: received in that time, and not read until later. How
+    many there are is chance here; test_migration decides when QEMU copies what."""
     memory = virsh.guests / "memory.save"
     assert busy_domain.sh("sh /tmp/holders >/dev/null 2>&1 & sleep 0.5")[0] == 0
     virsh("snapshot-create-as", "busy", "s1", "--live", "--memspec",
