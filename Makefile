@@ -30,7 +30,8 @@ check:
 	@scripts/deps.sh check
 	@python3 scripts/check.py $(BUILD)/check
 
-# Whether each rule of the worker's and the starter's filters is needed: some 10 minutes, as root.
+# Whether each rule of the worker's, the starter's and the broker's filters of system calls is needed:
+# some 20 minutes, as root.
 check-seccomp:
 	@scripts/deps.sh check
 	@$(MAKE) --no-print-directory build

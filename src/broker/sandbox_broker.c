@@ -6,13 +6,11 @@
 // 1. Process flags: no new privileges; not dumpable, so that who runs as the same user cannot trace
 //    it or take its descriptors from /proc.
 // 2. Capabilities: all of them, but that a broker of root's keeps CAP_DAC_OVERRIDE where it
-// connects
-//    to Unix sockets, opens FIFOs or terminals, or removes sockets of ours: so far root could do so
-//    whoever owns them. (--user leaves none.)
+//    connects to Unix sockets, opens FIFOs or terminals, or removes sockets of ours: so far root
+//    could do so whoever owns them. (--user leaves none.)
 // 3. Landlock (sandbox_broker_landlock.c): the file system, but for what the configured devices
-// open
-//    again; TCP ports but for those that they connect to. What is open stays open. It gives up also
-//    ptrace(2) of any process, mounts and other roots.
+//    open again; TCP ports but for those that they connect to. What is open stays open. It gives up
+//    also ptrace(2) of any process, mounts and other roots.
 // 4. System calls (sandbox_broker_calls.c): an allow-list; any other kills the process. It gives up
 //    executing, processes, signals to others than our own worker, namespaces, memory that can be
 //    executed, families of sockets that no device needs.

@@ -7,6 +7,7 @@
 #include "broker/broker.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 // False for a guest with cmd: devices: their programs would inherit it all.
 bool sandbox_broker_is_possible(const struct guest_config *guest);
@@ -28,3 +29,8 @@ enum need {
 unsigned sandbox_broker_needs(const struct broker_config *config);
 int sandbox_broker_landlock(const struct broker_config *config, unsigned needs, struct error *err);
 int sandbox_broker_filter(unsigned needs, struct error *err);
+
+// For tests: names of the rules of the filter, whatever their needs; NULL past the last. All rules
+// but number `without` are loaded by sandbox_broker_filter_without.
+const char *sandbox_broker_rule_name(size_t index);
+int sandbox_broker_filter_without(size_t without, unsigned needs, struct error *err);

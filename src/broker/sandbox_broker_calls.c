@@ -19,6 +19,11 @@
 #define OPENS   (NEED_NAMES | NEED_PIPE | NEED_TERMINAL)
 #define CONNECT (NEED_UNIX | NEED_INET | NEED_VSOCK | NEED_NAMES)
 
+// Told apart by name from the rule of another need.
+// clang-format off
+#define FOR_NAMES(call) {#call " for names", SCMP_SYS(call), 0, {{0}}, NEED_NAMES}
+// clang-format on
+
 static const struct rule rules[] = {
 // The loop.
 #ifdef __NR_epoll_wait
@@ -42,16 +47,12 @@ static const struct rule rules[] = {
 #endif
     CALL(ppoll),
     CALL(restart_syscall), // either, after SIGSTOP and SIGCONT
-    // Log lines; stopping.
-    CALL(write),
-    CALL(writev),
-    CALL(read),
+    CALL(write),           // log lines
     // Memory.
     {"mmap", SCMP_SYS(mmap), 1, {LACKS(2, PROT_EXEC)}, 0},
     CALL(munmap),
     CALL(brk),
     {"mremap", SCMP_SYS(mremap), 1, {IS(3, MREMAP_MAYMOVE)}, 0},
-    {"madvise DONTNEED", SCMP_SYS(madvise), 1, {IS(2, MADV_DONTNEED)}, 0},
     // Clients of sockets that listen; whether they are still there. Datagram peers.
     {"accept4", SCMP_SYS(accept4), 1, {IS(3, SOCK_CLOEXEC | SOCK_NONBLOCK)}, 0},
     CALL(recvfrom),
@@ -62,7 +63,6 @@ static const struct rule rules[] = {
     SETSOCKOPT(SOL_SOCKET, SO_SNDBUF),
     SETSOCKOPT(SOL_SOCKET, SO_OOBINLINE),
     SETSOCKOPT(IPPROTO_TCP, TCP_NODELAY),
-    FCNTL(F_GETFL),
     FCNTL(F_SETFL),
     // Sockets that connect; a Unix one has a name as identity.
     SOCKET_IF(NEED_UNIX, AF_UNIX),
@@ -82,8 +82,6 @@ static const struct rule rules[] = {
     IOCTL_IF(NEED_PIPE | NEED_NAMES, FIONREAD),
     IOCTL_IF(NEED_TERMINAL, TCGETS),
     IOCTL_IF(NEED_TERMINAL, TCSETS),
-    IOCTL_IF(NEED_TERMINAL, TIOCGPGRP),
-    CALL_IF(NEED_TERMINAL, getpgrp),
 #ifdef __NR_unlink
     CALL_IF(NEED_REMOVE_DIR | NEED_CONTROL, rmdir),
     CALL_IF(NEED_REMOVE, unlink),
@@ -99,31 +97,27 @@ static const struct rule rules[] = {
     CALL_IF(NEED_CONTROL, geteuid),
     {"pipe2", SCMP_SYS(pipe2), 1, {IS(1, O_CLOEXEC | O_NONBLOCK)}, NEED_CONTROL},
     // The C library's resolver, and the modules it loads.
-    SOCKET_IF(NEED_NAMES, AF_UNIX),
+    {"socket AF_UNIX for names", SCMP_SYS(socket), 1, {IS(0, AF_UNIX)}, NEED_NAMES},
     SOCKET_IF(NEED_NAMES, AF_NETLINK),
-    CALL_IF(NEED_NAMES, mmap),
-    CALL_IF(NEED_NAMES, mprotect),
-    CALL_IF(NEED_NAMES, pread64),
-    CALL_IF(NEED_NAMES, lseek),
-    CALL_IF(NEED_NAMES, futex),
-    CALL_IF(NEED_NAMES, sendmmsg),
-    CALL_IF(NEED_NAMES, setsockopt),
-    CALL_IF(NEED_NAMES, uname),
-    CALL_IF(NEED_NAMES, getuid),
-    CALL_IF(NEED_NAMES, geteuid),
-    CALL_IF(NEED_NAMES, getrandom),
-    CALL_IF(NEED_NAMES, prlimit64),
-#ifdef __NR_access
-    CALL_IF(NEED_NAMES, access),
-#endif
+    FOR_NAMES(read),
+    FOR_NAMES(writev),
+    FOR_NAMES(mmap),
+    FOR_NAMES(mprotect),
+    FOR_NAMES(pread64),
+    FOR_NAMES(lseek),
+    FOR_NAMES(futex),
+    FOR_NAMES(sendmmsg),
+    FOR_NAMES(setsockopt),
+    FOR_NAMES(uname),
+    FOR_NAMES(getrandom),
     // The end: in order, or by abort(3).
     CALL(exit_group),
-    CALL(rt_sigreturn),
     CALL(rt_sigprocmask),
     CALL(getpid),
     CALL(gettid),
     {"tgkill SIGABRT", SCMP_SYS(tgkill), 1, {IS(2, SIGABRT)}, 0},
 #ifdef SANITIZED // the run-time's own, in test builds alone
+    CALL(read),
     CALL(madvise),
     CALL(sigaltstack),
     CALL(rt_sigaction),
@@ -153,8 +147,20 @@ __lsan_is_turned_off(void)
 
 #define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
 
+const char *
+sandbox_broker_rule_name(size_t index)
+{
+    return index < RULE_COUNT ? rules[index].name : NULL;
+}
+
+int
+sandbox_broker_filter_without(size_t without, unsigned needs, struct error *err)
+{
+    return sandbox_load(rules, RULE_COUNT, without, needs, err);
+}
+
 int
 sandbox_broker_filter(unsigned needs, struct error *err)
 {
-    return sandbox_load(rules, RULE_COUNT, SIZE_MAX, needs, err);
+    return sandbox_broker_filter_without(SIZE_MAX, needs, err);
 }

@@ -155,6 +155,7 @@ def _tracked_processes(directory):
     stubborn = p.end_all()
     assert p.left_behind() == [], "processes left behind"
     assert stubborn == [], "processes that SIGTERM did not end"
+    assert p.forbidden == [], "ended by a forbidden system call"
 
 
 @pytest.fixture

@@ -220,6 +220,20 @@ def test_many_connections(start, any_guest, listen, socket_path):
         h.close()
 
 
+def test_many_connections_with_a_codec(start, any_guest, listen, socket_path):
+    """Each has memory of its own: the heap grows."""
+    listener = listen(socket_path)
+    pairs = [(start(f"unix:{socket_path},telnet=on"), listener.accept())]
+    for _ in range(30):
+        g = any_guest.connect()
+        pairs.append((g, listener.accept()))
+    for g, h in pairs:
+        g.sendall(b"he\xffllo")
+        assert receive_exactly(h, 7) == b"he\xff\xffllo"
+    for g, _ in pairs:
+        g.close()
+
+
 # --- links -------------------------------------------------------------------------------------
 
 

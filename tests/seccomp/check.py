@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Shows that each rule of the worker's filter of system calls is needed, and each that the starter
-has beyond those: without it a test fails, since the worker was killed for a bad system call, or the
-starter was. `make check-seccomp`, as root.
+"""Shows that each rule of the worker's filter of system calls is needed, each that the starter has
+beyond those, and each of the broker's: without it a test fails, since that process was killed for a
+bad system call. `make check-seccomp`, as root.
 
 usage: check.py VMCHANNEL-WITHOUT [RULE...]
 """
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+import broker_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
@@ -20,6 +24,8 @@ VHOST = "tests/e2e/test_vhost_user.py::test_bytes_are_exact[listen]"
 UNIT = "tests/unit/broker/test_sandbox_calls.c"
 KILLED = "signal 31 (Bad system call)"
 STARTER = "starter "
+BROKER = "broker "
+BROKER_KILLED = "ended by a forbidden system call"  # as tests/e2e/conftest.py has it
 # That it was killed, or the helper that it forks to enter a network namespace.
 STARTER_GONE = ("its starter is gone", "no answer from the helper")
 # A worker is made, by several users; a link is opened anew.
@@ -39,6 +45,7 @@ FIRST = {
     "getpeername": f"{REACH}::test_message_link_by_seqpacket",
     "getsockopt SO_TYPE": f"{REACH}::test_message_link_by_seqpacket",
     "newfstatat": VHOST,
+    "brk": f"{REACH}::test_many_connections_with_a_codec",
     "madvise": f"{REACH}::test_memory_is_given_back",
 }
 ABORT = ("rt_sigprocmask", "getpid", "gettid", "tgkill", "exit_group")
@@ -70,7 +77,7 @@ def run_tests(binary, rule, where):
 
 
 def log_of_abort(binary, rule):
-    env = {**os.environ, "VMCHANNEL_WITHOUT": rule, "VMCHANNEL_ABORT": "1"}
+    env = {**os.environ, "VMCHANNEL_WITHOUT": rule, "VMCHANNEL_ABORT": "worker"}
     return subprocess.run([binary, "run", "-vmchannel", "600:null", "--", "true"], env=env,
                           capture_output=True, text=True, timeout=30).stderr
 
@@ -83,9 +90,31 @@ def starter_needs(binary, rule):
     return False
 
 
+def end_of_aborting_broker(binary, rule):
+    env = {**os.environ, "VMCHANNEL_WITHOUT": rule, "VMCHANNEL_ABORT": "broker"}
+    with tempfile.TemporaryDirectory() as directory:
+        return -subprocess.run(
+            [binary, "serve", "--link", f"stream,path={directory}/link,server=on", "-vmchannel",
+             "600:null"], env=env, capture_output=True, timeout=30).returncode
+
+
+def broker_needs(binary, rule):
+    name = rule.removeprefix(BROKER)
+    if name in broker_rules.ABORT:
+        return end_of_aborting_broker(binary, rule) == signal.SIGSYS
+    where = broker_rules.WHERE.get(name, broker_rules.SERVES)
+    for _ in range(2):  # a test may end before the call that is missing
+        code, output = run_tests(binary, rule, [where])
+        if code == 1 and BROKER_KILLED in output:
+            return True
+    return False
+
+
 def is_needed(binary, rule):
     if rule.startswith(STARTER):
         return starter_needs(binary, rule)
+    if rule.startswith(BROKER):
+        return broker_needs(binary, rule)
     if rule.startswith(ABORT):
         return KILLED in log_of_abort(binary, rule)
     first = next((node for start, node in FIRST.items() if rule.startswith(start)), None)
@@ -97,29 +126,48 @@ def is_needed(binary, rule):
     return False
 
 
+def works_with_all_rules(binary):
+    """Whether what is run below passes when nothing is left out."""
+    brokers = sorted({broker_rules.SERVES, *broker_rules.WHERE.values()})
+    for where in ([REACH], brokers):
+        code, output = run_tests(binary, "", where)
+        if code != 0:
+            print(f"with all rules the tests fail:\n{output}")
+            return False
+    if "ended by an abort" not in log_of_abort(binary, ""):
+        print("with all rules an abort is not told as one")
+        return False
+    if end_of_aborting_broker(binary, "") != signal.SIGABRT:
+        print("with all rules a broker's abort does not end it as one")
+        return False
+    return True
+
+
+def unshown(rule):
+    if rule.startswith(BROKER):
+        return broker_rules.UNSHOWN.get(rule.removeprefix(BROKER))
+    return UNSHOWN.get(rule)
+
+
 def main(argv):
     binary = Path(argv[1]).resolve()
     listing = subprocess.run([binary], env={**os.environ, "VMCHANNEL_WITHOUT": "list"},
                              capture_output=True, text=True, check=True).stdout
     rules = argv[2:] or listing.splitlines()
-    code, output = run_tests(binary, "", [REACH])
-    if code != 0:
-        print(f"with all rules the tests fail:\n{output}")
+    if not works_with_all_rules(binary):
         return 1
-    if "ended by an abort" not in log_of_abort(binary, ""):
-        print("with all rules an abort is not told as one")
-        return 1
-    failed = 0
+    failed = left = 0
     for rule in rules:
         began = time.monotonic()
-        if rule in UNSHOWN:
-            print(f"unshown  {rule}: {UNSHOWN[rule]}", flush=True)
+        if why := unshown(rule):
+            print(f"unshown  {rule}: {why}", flush=True)
+            left += 1
             continue
         needed = is_needed(binary, rule)
         failed += not needed
         print(f"{'needed ' if needed else 'NOT NEEDED'}  {rule} ({time.monotonic() - began:.1f} s)",
               flush=True)
-    print(f"{len(rules)} rules, {failed} that no test needs")
+    print(f"{len(rules)} rules, {left} unshown, {failed} that no test needs")
     return 1 if failed else 0
 
 

@@ -22,6 +22,7 @@ class Processes:
         self.directory = directory
         self.mark = f"{RUN}-{uuid.uuid4().hex}"
         self.started: list[subprocess.Popen] = []
+        self.forbidden: list[str] = []  # what a filter of system calls ended
 
     def start(self, argv, **kwargs) -> subprocess.Popen:
         env = dict(kwargs.pop("env", os.environ), **{MARK: self.mark})
@@ -46,6 +47,8 @@ class Processes:
     def end_all(self) -> list[str]:
         """Ends them in the reverse order of starting; names those that needed SIGKILL."""
         stubborn = [p for p in reversed(self.started) if not end(p)]
+        self.forbidden += [f"{p.pid} {p.args}" for p in self.started
+                           if p.returncode == -signal.SIGSYS]
         self.started = []
         return [f"{p.pid} {p.args}" for p in stubborn]
 

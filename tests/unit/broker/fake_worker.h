@@ -38,6 +38,7 @@ static char dir[64];
 static const char *device; // instead of unix:DIR/s, when set
 static char control[80];   // DIR/c, with a control socket when `controlled`
 static bool controlled;
+static enum log_level least_logged = LOG_INFO;
 
 _Noreturn void
 worker_main(const struct guest_config *config, struct hub_counters *counters, int sock, int null_fd)
@@ -124,7 +125,7 @@ run_on(const struct link_spec *link, void (*worker_part)(int, int), const char *
     assert_int_equal(guest_config_add_channel(&guest, device ? device : text, NULL), 0);
     assert_int_equal(guest_config_add_channel(&guest, "601:unix:/nonexistent/s", NULL), 0);
     log_set_sink(on_log, NULL);
-    log_set_level(LOG_INFO);
+    log_set_level(least_logged);
 
     struct broker *b = broker_start(&config, err);
     int rc = b ? broker_run(b, stop_pipe[0]) : -1000;

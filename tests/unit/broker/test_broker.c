@@ -64,6 +64,37 @@ TEST(link_and_answers_reach_the_worker)
 }
 
 static void
+asks_by_each_family(int sock, int number)
+{
+    int fd;
+    struct message asks[] = {
+        {.type = MESSAGE_OPEN, .session = 1, .guest_addr = 0x0a00020f, .guest_port = 40000},
+        {.type = MESSAGE_OPEN,
+         .session = 2,
+         .guest_addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 0x15}},
+         .guest_port = 40000}};
+    say(sock, (struct message){.type = MESSAGE_READY});
+    hear(sock, &fd);
+    for (int i = 0; i < 2; i++) {
+        say(sock, asks[i]);
+        if (hear(sock, &fd).type != MESSAGE_REFUSED)
+            _exit(1);
+    }
+    stop_broker(sock);
+}
+
+TEST(who_asks_is_told_in_the_form_of_its_family)
+{
+    int peer;
+    least_logged = LOG_DEBUG;
+    assert_int_equal(run(asks_by_each_family, "", link_pair(&peer), NULL), 0);
+    least_logged = LOG_INFO;
+    assert_int_equal(times_logged("session 1: open for 10.0.2.15:40000\n"), 1);
+    assert_int_equal(times_logged("session 2: open for [fd10:0:2::15]:40000\n"), 1);
+    close(peer);
+}
+
+static void
 loses_its_link(int sock, int number)
 {
     int fd;

@@ -81,7 +81,7 @@ TEST(killed_worker_is_replaced_and_the_link_comes_back)
     guest_end_attach(&w.guest, accept4(link_listener, NULL, NULL, SOCK_CLOEXEC));
     fd = world_converse(&w, l, &conn);
     assert_int_not_equal(world_worker(&w), worker);
-    assert_non_null(strstr(w.log, "vm1: worker: ended by signal 9 (Killed)"));
+    assert_non_null(strstr(w.log, ": worker: ended by signal 9 (Killed)"));
     close(fd);
     close(link_listener);
     unlink(w.broker.link.path);

@@ -10,7 +10,9 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -195,6 +197,50 @@ TEST(what_an_intruder_would_try_kills_a_starter)
     }
 }
 #endif
+
+static size_t
+number_of(const char *name, const char *name_of(size_t index))
+{
+    size_t number = 0;
+    while (strcmp(name_of(number), name) != 0)
+        number++;
+    return number;
+}
+
+static int
+load_without(bool is_broker, size_t without, struct error *err)
+{
+    return is_broker ? sandbox_broker_filter_without(without, 0, err)
+                     : sandbox_starter_filter_without(without, false, err);
+}
+
+TEST(rule_that_is_left_out_is_missing)
+{
+    const size_t left_out[] = {number_of("chdir", sandbox_starter_rule_name),
+                               number_of("accept4", sandbox_broker_rule_name)};
+    const struct call calls[] = {
+        {"", SYS_chdir, {(long)"/nonexistent"}},
+        {"", SYS_accept4, {-1, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK}},
+    };
+    static const int errors[] = {ENOENT, EBADF};
+    for (int i = 0; i < 4; i++) {
+        int status;
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct error err;
+            setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+            if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+                load_without(i & 1, i < 2 ? SIZE_MAX : left_out[i & 1], &err) < 0)
+                _exit(LOCK_UP_FAILED);
+            _exit(make_call(&calls[i & 1]));
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (i < 2)
+            assert_int_equal(WEXITSTATUS(status), errors[i & 1]);
+        else
+            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+    }
+}
 
 TEST(only_a_starter_with_a_link_to_open_makes_sockets)
 {

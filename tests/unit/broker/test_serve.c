@@ -16,14 +16,17 @@ TEST(guest_and_service_converse_and_the_service_knows_who)
 {
     struct world w;
     uint32_t conn;
-    struct sockaddr_un sa;
+    struct sockaddr_un sa = {0};
     socklen_t len = sizeof(sa);
+    char name[96];
     world_init(&w, "");
     int l = world_listen(w.path);
     world_start_with_guest(&w);
     int fd = world_converse(&w, l, &conn);
     assert_int_equal(getpeername(fd, (struct sockaddr *)&sa, &len), 0);
-    assert_memory_equal(sa.sun_path, "\0vmchannel/vm1/600/1", 20);
+    snprintf(name, sizeof(name), "vmchannel/%s/600/1", w.config.name);
+    assert_int_equal(sa.sun_path[0], 0);
+    assert_string_equal(sa.sun_path + 1, name);
     close(fd);
     guest_end_until(&w.guest, &w.guest.conns[conn].eof);
     close(l);
@@ -33,7 +36,7 @@ TEST(guest_and_service_converse_and_the_service_knows_who)
 TEST(absent_service_refuses_within_50_ms_and_is_logged)
 {
     struct world w;
-    char line[160];
+    char line[256];
     world_init(&w, "");
     world_start_with_guest(&w);
     guest_end_turns(&w.guest, 20);
@@ -44,7 +47,8 @@ TEST(absent_service_refuses_within_50_ms_and_is_logged)
         assert_int_equal(w.guest.conns[conn].reason, STACK_REFUSED);
         assert_in_range(loop_clock_us() - start, 0, 50000);
     }
-    snprintf(line, sizeof(line), "vm1: channel 600: unix:%s: No such file or directory", w.path);
+    snprintf(line, sizeof(line), "%s: channel 600: unix:%s: No such file or directory",
+             w.config.name, w.path);
     char *first = strstr(w.log, line);
     assert_non_null(first);
     assert_null(strstr(first + 1, line));

@@ -6,6 +6,7 @@
 #include "base/fdpass.h"
 #include "broker/protocol.h"
 #include "broker/sandbox.h"
+#include "broker/sandbox_broker.h"
 #include "broker/worker.h"
 
 #include <errno.h>
@@ -146,4 +147,8 @@ TEST(rules_have_names)
 {
     assert_string_equal(sandbox_rule_name(0), "epoll_wait");
     assert_null(sandbox_rule_name(SIZE_MAX));
+    assert_string_equal(sandbox_broker_rule_name(0), "epoll_wait");
+    assert_null(sandbox_broker_rule_name(SIZE_MAX));
+    assert_non_null(sandbox_starter_rule_name(0));
+    assert_null(sandbox_starter_rule_name(SIZE_MAX));
 }

@@ -30,14 +30,15 @@ on_log(void *ctx, enum log_level level, const char *line)
 void
 world_init(struct world *w, const char *options)
 {
-    char text[160];
+    char text[160], name[32];
     memset(w, 0, sizeof(*w));
     w->guest_fd = -1;
     snprintf(w->dir, sizeof(w->dir), "/tmp/test-serve-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
     snprintf(w->path, sizeof(w->path), "%s/s", w->dir);
     guest_config_init(&w->config);
-    assert_int_equal(guest_config_set_name(&w->config, "vm1", NULL), 0);
+    snprintf(name, sizeof(name), "vm%d", (int)getpid());
+    assert_int_equal(guest_config_set_name(&w->config, name, NULL), 0);
     snprintf(text, sizeof(text), "600:unix:%s%s", w->path, options);
     assert_int_equal(guest_config_add_channel(&w->config, text, NULL), 0);
     w->broker = (struct broker_config){.guest = &w->config, .link = {.fd = -1}};

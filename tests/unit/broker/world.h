@@ -9,8 +9,8 @@
 
 struct world {
     char dir[64];
-    char path[80]; // host program of channel 600
-    struct guest_config config;
+    char path[80];              // host program of channel 600
+    struct guest_config config; // its name is this process's alone: abstract sockets have it
     struct broker_config broker;
     int guest_fd; // the guest's end of an inherited link, not for the broker; else -1
     pid_t pid;    // the broker's

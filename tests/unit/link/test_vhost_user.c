@@ -31,6 +31,17 @@ TEST(features_are_offered_and_taken_as_capabilities)
     vg_u64(&g, VHOST_NET_SET_MTU, 1280);
     vg_turns(&g);
     assert_int_equal(link_caps_of(g.r->link)->mtu_max, 1280);
+    // Without super frames the sums alone come and go.
+    const uint64_t sums = VIRTIO_NET_GUEST_CSUM;
+    const uint64_t rest = VG_FEATURES & ~(sums | VIRTIO_NET_GUEST_TSO4 | VIRTIO_NET_GUEST_TSO6);
+    for (int i = 0; i < 2; i++) {
+        int writable = g.r->writable;
+        vg_u64(&g, VHOST_SET_FEATURES, i ? rest | sums : rest);
+        vg_turns(&g);
+        assert_int_equal(link_caps_of(g.r->link)->csum_offload, i);
+        assert_false(link_caps_of(g.r->link)->tso);
+        assert_int_equal(g.r->writable, writable + 1);
+    }
     vg_free(&g);
 }
 

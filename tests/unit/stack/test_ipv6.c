@@ -176,13 +176,17 @@ TEST(pings_that_nobody_may_answer)
 
 TEST(a_frame_whose_pieces_are_fewer_than_its_length_is_dropped)
 {
-    uint8_t bytes[200];
+    static const uint8_t message[1400] = {128};
+    static const size_t lengths[] = {120, sizeof message}; // within what is read as headers, beyond
+    uint8_t bytes[L4 + sizeof message];
     start(NULL);
-    size_t len = build((struct packet){0}, IPV6_ICMP, 2, (uint8_t[120]){128}, 120, bytes);
-    const struct iovec iov = {bytes, len - 1};
-    stack_input(b.stack, &(struct frame){.iov = &iov, .iovcnt = 1, .len = len}, b.now_us);
-    assert_int_equal(b.sent_count, 0);
-    assert_int_equal(malformed(), 1);
+    for (size_t i = 0; i < 2; i++) {
+        size_t len = build((struct packet){0}, IPV6_ICMP, 2, message, lengths[i], bytes);
+        const struct iovec iov = {bytes, len - 1};
+        stack_input(b.stack, &(struct frame){.iov = &iov, .iovcnt = 1, .len = len}, b.now_us);
+        assert_int_equal(b.sent_count, 0);
+        assert_int_equal(malformed(), i + 1);
+    }
     bench_fini(&b);
 }
 
@@ -416,6 +420,26 @@ TEST(the_same_ports_of_other_addresses_are_other_connections)
     bench_fini(&b);
 }
 
+TEST(addresses_of_one_bucket_are_told_apart)
+{
+    struct ipv6_addr other = guest;
+    start(NULL);
+    establish(&guest, 1440);
+    // More than there are buckets, so that some share the connection's: a segment of none of them
+    // is its.
+    for (unsigned i = 0; i < 1000; i++) {
+        other.octet[8] = (uint8_t)(i >> 8 | 1 << 7);
+        other.octet[9] = (uint8_t)i;
+        bench_clear(&b);
+        send_tcp((struct packet){.src = other},
+                 (struct tcp_header){.seq = b.seq, .ack = b.ack, .flags = TCP_ACK}, "1", 1);
+        assert_int_equal(b.data_len, 0);
+        assert_int_equal(sent_tcp(0, &other, NULL, NULL).flags, TCP_RST);
+    }
+    assert_int_equal(stack_conn_count(b.stack), 1);
+    bench_fini(&b);
+}
+
 TEST(refusals_carry_rst_and_ack)
 {
     start(NULL);
@@ -517,6 +541,25 @@ TEST(super_frames_go_where_the_link_takes_those_of_ipv6)
         assert_int_equal(len, tso6 ? 14400 : 1440); // ten segments, or one
         assert_int_equal(b.sent[0].gso_size, tso6 ? 1440 : 0);
         assert_int_equal(b.sent[0].gso, tso6 ? FRAME_GSO_TCP6 : FRAME_GSO_NONE);
+        bench_fini(&b);
+    }
+}
+
+TEST(super_frames_of_ipv6_alone_come_with_sums_left_open)
+{
+    static const char text[60000];
+    size_t len;
+    for (int later = 0; later < 2; later++) {
+        start(&(struct stack_config){.tso6 = !later, .ring_bytes = 1 << 17});
+        if (later)
+            stack_set_link(b.stack, 1500, false, false, true);
+        establish(&guest, 9000);
+        bench_host_sends(&b, text, sizeof text);
+        bench_flush(&b);
+        sent_tcp(0, &guest, NULL, &len);
+        assert_int_equal(len, 14400);
+        assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
+        assert_int_equal(b.sent[0].gso, FRAME_GSO_TCP6);
         bench_fini(&b);
     }
 }
