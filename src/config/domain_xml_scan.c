@@ -391,11 +391,13 @@ xml_is_in_namespace(const struct xml_doc *doc, uint32_t node, const char *uri, c
     return is_name && namespace_of(doc, node, text, prefix_len, found) && strcmp(found, uri) == 0;
 }
 
-// libxml2 takes xmlns:1='...', but not <1:name/>: such a prefix is of no use.
+// libxml2 takes xmlns:1='...', but not <1:name/>, and xmlns:a:b='...', where <a:b:name/> is of no
+// namespace: such a prefix is of no use.
 static bool
-may_begin_name(char c)
+is_prefix(const char *name, size_t len)
 {
-    return isalpha((unsigned char)c) || c == '_' || (c & 0x80);
+    bool begins = isalpha((unsigned char)name[0]) || name[0] == '_' || (name[0] & 0x80);
+    return begins && !memchr(name, ':', len);
 }
 
 bool
@@ -405,7 +407,8 @@ xml_prefix_of(const struct xml_doc *doc, uint32_t node, const char *uri, char ou
         struct xml_attr attr = {0};
         while (xml_next_attr(doc, node, &attr)) {
             const char *name = doc->text + attr.name;
-            if (attr.name_len <= 6 || memcmp(name, "xmlns:", 6) != 0 || !may_begin_name(name[6]))
+            if (attr.name_len <= 6 || memcmp(name, "xmlns:", 6) != 0 ||
+                !is_prefix(name + 6, attr.name_len - 6))
                 continue;
             char value[XML_VALUE_MAX] = "";
             decode(doc->text + attr.value, attr.value_len, true, value);
