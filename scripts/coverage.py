@@ -44,7 +44,7 @@ GOAL = 95.0
 E2E = [f"tests/e2e/test_{name}.py" for name in (
     "control", "devices", "devices_faults", "devices_peers", "ends", "frames", "inward", "ipv6",
     "link", "links", "names", "proxy", "refusal", "rendezvous", "run", "sandbox", "sandbox_broker",
-    "sandbox_broker_reach", "user", "vhost_user", "worker")]
+    "sandbox_broker_reach", "user", "varlink", "vhost_user", "watching", "worker")]
 COUNTERS = "-fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation=true"
 # All of src/ is in these two: the one has what a daemon needs, the other what only embedders do.
 PROGRAMS = ["src/cli/vmchannel", "tests/unit/test_lib_vmchannel"]

@@ -7,6 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
+// Gives how much of it there is. For a copy, so that a message may quote the one it replaces.
+static size_t
+format(struct error *text, const char *fmt, va_list args)
+{
+    if (vsnprintf(text->text, sizeof(text->text), fmt, args) < 0)
+        text->text[0] = '\0';
+    return strlen(text->text);
+}
+
 int
 error_set(struct error *err, int errnum, const char *fmt, ...)
 {
@@ -14,15 +23,11 @@ error_set(struct error *err, int errnum, const char *fmt, ...)
     if (err == NULL)
         return ret;
 
-    // Through a copy, so that a message may quote the one it replaces.
     struct error text;
     va_list args;
     va_start(args, fmt);
-    int len = vsnprintf(text.text, sizeof(text.text), fmt, args);
+    size_t used = format(&text, fmt, args);
     va_end(args);
-    if (len < 0)
-        text.text[0] = '\0';
-    size_t used = strlen(text.text);
     if (errnum != 0) {
         char why[128];
         snprintf(text.text + used, sizeof(text.text) - used, ": %s",
@@ -41,11 +46,8 @@ error_prefix(struct error *err, const char *fmt, ...)
     struct error text;
     va_list args;
     va_start(args, fmt);
-    int len = vsnprintf(text.text, sizeof(text.text), fmt, args);
+    size_t used = format(&text, fmt, args);
     va_end(args);
-    if (len < 0)
-        text.text[0] = '\0';
-    size_t used = strlen(text.text);
     int room = (int)(sizeof(text.text) - used);
     snprintf(text.text + used, (size_t)room, ": %.*s", room, err->text); // cut where it ends
     *err = text;

@@ -175,6 +175,53 @@ option_uint(const struct option *opt, uint32_t min, uint32_t max, uint32_t *out,
     return 0;
 }
 
+// How far the letter of a size shifts it to the left; -1: none that is known.
+static int
+size_shift(const char *suffix)
+{
+    static const char letters[] = "kmg";
+    if (suffix[0] == '\0')
+        return 0;
+    const char *at = strchr(letters, suffix[0] | 0x20);
+    return at && suffix[1] == '\0' ? 10 * (int)(at - letters + 1) : -1;
+}
+
+int
+option_size(const struct option *opt, uint64_t min, uint64_t max, uint64_t *out, struct error *err)
+{
+    char least[OPTION_SIZE_TEXT], most[OPTION_SIZE_TEXT];
+    uint64_t value = 0;
+    size_t digits = strspn(opt->value, "0123456789");
+    int shift = size_shift(opt->value + digits);
+    bool ok = digits > 0 && shift >= 0;
+
+    for (size_t i = 0; ok && i < digits; i++) {
+        uint64_t digit = (uint64_t)(opt->value[i] - '0');
+        ok = value <= (max - digit) / 10 && max >= digit;
+        value = value * 10 + digit;
+    }
+    ok = ok && value <= max >> shift && value << shift >= min;
+    if (!ok)
+        return error_set(err, 0,
+                         "option %s: '%.64s' is not a number of bytes from %s to %s "
+                         "(accepted: digits, and k, M or G behind them for 1024, 1024^2 or 1024^3)",
+                         opt->key, opt->bare ? "" : opt->value, option_size_text(min, least),
+                         option_size_text(max, most));
+    *out = value << shift;
+    return 0;
+}
+
+const char *
+option_size_text(uint64_t bytes, char out[OPTION_SIZE_TEXT])
+{
+    static const char *const letters[] = {"", "k", "M", "G"};
+    int i = 0;
+    for (; i < 3 && bytes > 0 && bytes % 1024 == 0; i++)
+        bytes /= 1024;
+    snprintf(out, OPTION_SIZE_TEXT, "%llu%s", (unsigned long long)bytes, letters[i]);
+    return out;
+}
+
 int
 option_string(const struct option *opt, char *out, size_t out_size, struct error *err)
 {

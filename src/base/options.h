@@ -36,6 +36,12 @@ bool option_is(struct option *opt, const char *key);
 int option_bool(const struct option *opt, bool *out, struct error *err);
 int
 option_uint(const struct option *opt, uint32_t min, uint32_t max, uint32_t *out, struct error *err);
+// A number of bytes, with k, M or G behind it (either case) of 1024, 1024^2 or 1024^3, as QEMU has.
+int
+option_size(const struct option *opt, uint64_t min, uint64_t max, uint64_t *out, struct error *err);
+// The shortest text that option_size() reads as that: "1536", "64k".
+#define OPTION_SIZE_TEXT 24
+const char *option_size_text(uint64_t bytes, char out[OPTION_SIZE_TEXT]);
 int option_string(const struct option *opt, char *out, size_t out_size, struct error *err);
 // -EINVAL: "THING: unknown option 'KEY' (accepted: ACCEPTED)".
 int option_unknown(const struct option *opt, const char *thing, const char *accepted,

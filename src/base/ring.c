@@ -64,6 +64,13 @@ ring_pool_trim(struct ring_pool *pool, uint32_t keep)
     }
 }
 
+bool
+ring_pool_is_dirty(const struct ring_pool *pool)
+{
+    // What was given back last is on top.
+    return pool->free_count > 0 && pool->dirty[pool->free[pool->free_count - 1]] != RING_CLEAN;
+}
+
 void
 ring_init(struct ring *ring)
 {

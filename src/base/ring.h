@@ -34,6 +34,8 @@ void ring_pool_fini(struct ring_pool *pool);
 // Gives the pages of free slots back to the kernel, except for the first RING_HOT_BYTES of the
 // `keep` slots next in turn.
 void ring_pool_trim(struct ring_pool *pool, uint32_t keep);
+// When all slots are free: whether one of them was in use since the last trim that kept none.
+bool ring_pool_is_dirty(const struct ring_pool *pool);
 
 void ring_init(struct ring *ring);
 // Free bytes, counted as if the ring had a slot.

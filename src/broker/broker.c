@@ -106,6 +106,7 @@ open_all(struct broker *b, const struct broker_config *config, struct error *err
     struct opener_config oc = {.loop = b->loop,
                                .guest = b->guest->name,
                                .channel_addr = b->guest->channel_addr,
+                               .uuid = b->guest->uuid,
                                .channel_addr6 = guest_config_channel_addr6(b->guest),
                                .channels = b->guest->channels,
                                .channel_count = b->guest->channel_count,

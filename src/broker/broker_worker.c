@@ -76,8 +76,9 @@ send_copy(struct broker *b, const struct message *m, int fd, const char *what)
     if (copy >= 0)
         courier_send(&b->worker.courier, m, copy);
     else
-        log_error("%s: channel %u: %s: %s", b->guest->name, b->guest->channels[m->channel].port,
-                  what, strerror(errno));
+        log_error("%s: channel %s: %s: %s", b->guest->name,
+                  channel_port_text(b->guest->channels[m->channel].port).text, what,
+                  strerror(errno));
 }
 
 void
@@ -138,8 +139,9 @@ on_open(struct broker *b, const struct message *m)
         return;
     }
     char text[PEER_TEXT];
-    log_debug("%s: channel %u: session %u: open for %s", b->guest->name,
-              b->guest->channels[m->channel].port, m->session, peer_text(m, text));
+    log_debug("%s: channel %s: session %u: open for %s", b->guest->name,
+              channel_port_text(b->guest->channels[m->channel].port).text, m->session,
+              peer_text(m, text));
     const struct proxy_peer guest = {
         .addr = m->guest_addr, .port = (uint16_t)m->guest_port, .addr6 = m->guest_addr6};
     if (!opener_open(b->opener, m->session, (uint16_t)m->channel, &guest))

@@ -170,10 +170,11 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
         if (fd >= 0)
             vmc_set_log(w->vmc, (uint16_t)m->channel, fd);
         else
-            log_error("%s: channel %u: no descriptor left for its logfile", w->guest->name,
-                      w->guest->channels[m->channel].port);
+            log_error("%s: channel %s: no descriptor left for its logfile", w->guest->name,
+                      channel_port_text(w->guest->channels[m->channel].port).text);
         break;
     case MESSAGE_DRAIN:
+        vmc_lift_rates(w->vmc);
         wait_to_drain(w);
         break;
     case MESSAGE_CHANNEL:

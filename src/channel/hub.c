@@ -53,23 +53,24 @@ hub_session_begin(struct hub *hub, uint16_t channel)
     struct channel *ch = &hub->channels[channel];
     uint32_t left_out;
     if (ch->config.max && ch->sessions >= ch->config.max) {
-        if (!ch->full_told && log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
-            log_warn("%s: channel %u: refused, it has %u connections, as many as it may",
-                     hub->guest, ch->config.port, ch->sessions);
+        if (!ch->full_told && log_limit_pass(&ch->log_limit, loop_now_us(hub->loop), &left_out))
+            log_warn("%s: channel %s: refused, it has %u connections, as many as it may",
+                     hub->guest, channel_port_text(ch->config.port).text, ch->sessions);
         ch->full_told = true;
         ch->counters->refused++;
         return false;
     }
     ch->full_told = false;
-    if (ch->config.conn_rate && !bucket_take(&ch->rate, loop_now_us(hub->loop))) {
-        if (!ch->rate_told && log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
-            log_warn("%s: channel %u: refused, more than %u connections per second", hub->guest,
-                     ch->config.port, ch->config.conn_rate);
-        ch->rate_told = true;
+    if (ch->config.conn_rate && !bucket_take(&ch->conn_rate, loop_now_us(hub->loop))) {
+        if (!ch->conn_rate_told &&
+            log_limit_pass(&ch->log_limit, loop_now_us(hub->loop), &left_out))
+            log_warn("%s: channel %s: refused, more than %u connections per second", hub->guest,
+                     channel_port_text(ch->config.port).text, ch->config.conn_rate);
+        ch->conn_rate_told = true;
         ch->counters->refused++;
         return false;
     }
-    ch->rate_told = false;
+    ch->conn_rate_told = false;
     ch->counters->connections = ++ch->sessions;
     hub->session_count++;
     watch_idle(hub);
@@ -89,12 +90,12 @@ hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errnum)
 {
     struct channel *ch = &hub->channels[channel];
     uint32_t left_out;
-    if (!log_limit_pass(&ch->limit, loop_now_us(hub->loop), &left_out))
+    if (!log_limit_pass(&ch->log_limit, loop_now_us(hub->loop), &left_out))
         return;
     char more[48] = "";
     if (left_out > 0)
         snprintf(more, sizeof more, " (%u lines left out)", left_out);
-    log_warn("%s: channel %u: %s: %s: %s%s", hub->guest, ch->config.port,
+    log_warn("%s: channel %s: %s: %s: %s%s", hub->guest, channel_port_text(ch->config.port).text,
              ch->config.text ? ch->config.text : "host end", what, strerrordesc_np(errnum), more);
 }
 
@@ -285,14 +286,18 @@ hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *chann
     assert(channel->port != 0 || channel->inward);
     if (!channel->inward && hub->port_channel[channel->port])
         return -EEXIST;
+    struct limit *limit = NULL;
+    if (channel->rate && !(limit = limit_new(hub->loop, channel->rate, channel->burst)))
+        return -ENOMEM;
     struct channel_counters *counters = &hub->counters->channels[index];
     counters->connections = 0;
     hub->channels[index] = (struct channel){
         .config = *channel,
         .used = true,
         .counters = counters,
+        .limit = limit,
         .log_fd = -1,
-        .limit =
+        .log_limit =
             {
                 .burst = FAULT_BURST,
                 .interval_us = FAULT_INTERVAL_US,
@@ -301,7 +306,8 @@ hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *chann
             },
     };
     if (channel->conn_rate)
-        bucket_init(&hub->channels[index].rate, channel->conn_rate, loop_now_us(hub->loop));
+        bucket_init(&hub->channels[index].conn_rate, channel->conn_rate, channel->conn_rate,
+                    loop_now_us(hub->loop));
     if (channel->idle_s && (hub->idle_min_s == 0 || channel->idle_s < hub->idle_min_s))
         hub->idle_min_s = channel->idle_s;
     if (index >= hub->channel_count)
@@ -337,6 +343,7 @@ hub_remove_channel(struct hub *hub, uint16_t index)
     relay_reset_channel(hub, index);
     socket_reset_channel(hub, index);
     assert(ch->sessions == 0);
+    limit_free(ch->limit);
     if (ch->log_fd >= 0)
         close(ch->log_fd);
     *ch = (struct channel){.log_fd = -1};
@@ -389,7 +396,8 @@ hub_new(struct loop *loop, const struct hub_config *config)
     hub->idle_timer = loop_timer_new(loop, on_idle_timer, hub);
     hub->stack = stack_new(&config->stack, &relay_stack_ops, hub, loop_now_us(loop));
     if (!hub->counters || !hub->channels || !hub->port_channel || !hub->relays || !hub->sockets ||
-        hub->timer < 0 || hub->idle_timer < 0 || !hub->stack) {
+        hub->timer < 0 || hub->idle_timer < 0 || !hub->stack ||
+        ring_pool_init(&hub->kept, 2 * n, SPLICE_KEPT_BYTES) < 0) {
         hub_free(hub);
         return NULL;
     }
@@ -411,18 +419,29 @@ hub_free(struct hub *hub)
     inward_free(hub);
     linger_free_all(&hub->lingering);
     captures_fini(&hub->captures);
-    for (size_t i = 0; hub->channels && i < hub->channel_count; i++)
+    for (size_t i = 0; hub->channels && i < hub->channel_count; i++) {
+        limit_free(hub->channels[i].limit);
         if (hub->channels[i].used && hub->channels[i].log_fd >= 0)
             close(hub->channels[i].log_fd);
+    }
     loop_timer_free(hub->loop, hub->timer);
     loop_timer_free(hub->loop, hub->idle_timer);
     stack_free(hub->stack);
+    ring_pool_fini(&hub->kept);
     free(hub->sockets);
     free(hub->relays);
     free(hub->port_channel);
     free(hub->channels);
     free(hub->own_counters);
     free(hub);
+}
+
+void
+hub_lift_rates(struct hub *hub)
+{
+    for (size_t i = 0; i < hub->channel_count; i++)
+        if (hub->channels[i].limit)
+            limit_lift(hub->channels[i].limit);
 }
 
 bool

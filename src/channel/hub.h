@@ -36,6 +36,8 @@ struct hub_channel {
     uint32_t max;       // connections at once; 0: as many as the guest has
     uint32_t conn_rate; // connections that may begin per second; 0: as many as come
     uint32_t idle_s;    // a connection that moves no byte for so long is reset; 0: none is
+    uint64_t rate;      // bytes per second, each direction by itself; 0: as fast as it goes
+    uint64_t burst;     // with rate: bytes that may come at once
     bool accept_early;  // the guest connects before the host end is there (server=on,wait=off)
     const struct device *device; // the caller's, outlives the hub; NULL: a raw stream socket
     const char *text;            // of the device, for log lines; likewise; may be NULL
@@ -55,7 +57,7 @@ void hub_free(struct hub *hub); // closes every end and the link; no callbacks
 
 // At the lowest free index (what opener.open is given). That index, or -EEXIST, -ENOSPC.
 int hub_add_channel(struct hub *hub, const struct hub_channel *channel);
-// At an index of the caller's, which is free. 0 or -EEXIST.
+// At an index of the caller's, which is free. 0, -EEXIST or -ENOMEM.
 int hub_put_channel(struct hub *hub, uint16_t index, const struct hub_channel *channel);
 // From now on the port is refused; the channel's connections are reset, on both sides; its listener
 // and its log are closed and the index is free. Harmless where there is none. Not of an inward one.
@@ -86,6 +88,8 @@ void hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds);
 // why: a negative errno, for the log. The broker has already logged the reason in full.
 void hub_refused(struct hub *hub, uint32_t session, int why);
 
+// The guest is gone: what it has sent is handed over as fast as it goes, whatever rate= says.
+void hub_lift_rates(struct hub *hub);
 // No guest byte is on its way to a host end that is open, and none will be: each connected guest
 // has finished sending, and what it sent was taken.
 bool hub_guest_has_finished(const struct hub *hub);

@@ -4,9 +4,11 @@
 
 #include "base/bucket.h"
 #include "base/log.h"
+#include "base/ring.h"
 #include "channel/capture.h"
 #include "channel/end_io.h"
 #include "channel/hub.h"
+#include "channel/limit.h"
 #include "channel/linger.h"
 #include "channel/pump.h"
 #include "channel/splice.h"
@@ -31,9 +33,10 @@ enum relay_state {
 // One connection of the stack and its host end. Index = conn.
 struct relay {
     struct hub *hub;
-    struct end_io host;  // while OPEN; while DIALLING its `end` alone
-    uint64_t moved_us;   // when bytes were last moved, or since OPEN
-    uint32_t ready_next; // index + 1 on the hub's ready list
+    struct end_io host;         // while OPEN; while DIALLING its `end` alone
+    struct limit_member *limit; // while OPEN, of a channel with rate=; else NULL
+    uint64_t moved_us;          // when bytes were last moved, or since OPEN
+    uint32_t ready_next;        // index + 1 on the hub's ready list
     uint32_t generation;
     uint16_t channel;
     uint8_t state; // enum relay_state
@@ -82,11 +85,12 @@ struct channel {
     uint32_t sessions; // now
     bool asked;        // inward: the opener, for the next client
     uint32_t ask_generation;
-    bool full_told;         // that it is at max=, since it last was below
-    struct bucket rate;     // conn-rate=
-    bool rate_told;         // that it is over conn-rate=, since it last was not
-    int log_fd;             // logfile=; -1 without
-    struct log_limit limit; // of what the guest can have logged
+    bool full_told;             // that it is at max=, since it last was below
+    struct bucket conn_rate;    // conn-rate=
+    bool conn_rate_told;        // that it is over conn-rate=, since it last was not
+    struct limit *limit;        // rate=; NULL without
+    int log_fd;                 // logfile=; -1 without
+    struct log_limit log_limit; // of what the guest can have logged
 };
 
 struct hub {
@@ -115,6 +119,7 @@ struct hub {
 
     struct socket_session *sockets; // max_conns
     uint32_t sockets_touched, sockets_free;
+    struct ring_pool kept; // of the relays of splice
     struct listener **listeners;
     size_t listener_count;
 

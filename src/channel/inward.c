@@ -54,8 +54,8 @@ call_free(struct inward_call *call)
 static void
 call_drop(struct inward_call *call, const char *why)
 {
-    log_debug("%s: channel %u: host client dropped: %s", call->hub->guest,
-              call->hub->channels[call->channel].config.port, why);
+    log_debug("%s: channel %s: host client dropped: %s", call->hub->guest,
+              channel_port_text(call->hub->channels[call->channel].config.port).text, why);
     call_free(call);
     close(call->io.fd);
 }

@@ -46,6 +46,7 @@ struct pump {
     bool draining;    // what can be read now is all that the host end will ever give
 
     struct flow to_host, to_guest;
+    struct limit_member *limit; // NULL: none
 
     // While something must end that does not end by itself, or goes on without an event.
     int timer;
@@ -65,6 +66,7 @@ dismantle(struct pump *p)
         loop_remove(p->loop, &p->guest);
     end_io_stop(&p->host, p->loop);
     host_end_close(&p->host.end);
+    limit_leave(p->limit);
     if (p->timer >= 0)
         loop_timer_free(p->loop, p->timer);
     loop_defer(p->loop, free, p); // a callback of ours may be on the stack
@@ -80,7 +82,7 @@ pump_free(struct pump *p)
 uint64_t
 pump_moved_us(const struct pump *p)
 {
-    return p->moved_us;
+    return limit_holds(p->limit) ? loop_now_us(p->loop) : p->moved_us;
 }
 
 bool
@@ -104,6 +106,23 @@ finish_by_reset(struct pump *p)
     p->events.on_done(p->events.ctx);
 }
 
+// How much may be read; 0: the pump waits for its turn.
+static size_t
+may_take(struct pump *p, enum limit_way way)
+{
+    size_t may = p->limit ? limit_ask(p->limit, way) : BUFFER_BYTES;
+    return may < BUFFER_BYTES ? may : BUFFER_BYTES;
+}
+
+// Whether a socket has given its last byte, which costs no token to hear.
+static bool
+has_ended(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 // --- guest -> host -------------------------------------------------------------------------------
 
 static bool
@@ -112,8 +131,17 @@ read_guest(struct pump *p)
     struct flow *f = &p->to_host;
     if (f->len > 0 || f->ended || !p->guest_readable)
         return false;
-    ssize_t n = recv(p->guest.fd, f->bytes, sizeof(f->bytes), MSG_DONTWAIT);
+    size_t may = may_take(p, LIMIT_TO_HOST);
+    if (may == 0 && has_ended(p->guest.fd))
+        may = 1;
+    if (may > 0 && p->host.end.way == HOST_END_DATAGRAM)
+        may = sizeof(f->bytes); // what comes at once is one datagram
+    if (may == 0)
+        return false;
+    ssize_t n = recv(p->guest.fd, f->bytes, may, MSG_DONTWAIT);
     if (n > 0) {
+        if (p->limit)
+            limit_moved(p->limit, LIMIT_TO_HOST, (size_t)n);
         f->at = 0;
         f->len = (size_t)n;
         return true;
@@ -213,11 +241,18 @@ read_host(struct pump *p)
     struct flow *f = &p->to_guest;
     if (f->len > 0 || f->ended || !p->host_readable)
         return false;
-    const struct iovec iov = {f->bytes, sizeof(f->bytes)};
+    size_t may = may_take(p, LIMIT_TO_GUEST);
+    if (may == 0 && p->host.end.way == HOST_END_SOCKET && has_ended(p->host.end.read_fd))
+        may = 1;
+    if (may == 0)
+        return false;
+    const struct iovec iov = {f->bytes, may};
     ssize_t n = host_end_read(&p->host.end, &iov, 1);
     if (p->host.end.codec && n != -EAGAIN && !p->host_failed)
         p->host_writable = true; // it may have opened the codec, or made it owe an answer
     if (n > 0) {
+        if (p->limit)
+            limit_moved(p->limit, LIMIT_TO_GUEST, (size_t)n);
         f->at = 0;
         f->len = (size_t)n;
         return true;
@@ -285,8 +320,12 @@ static bool
 has_more(const struct pump *p)
 {
     const struct flow *h = &p->to_host, *g = &p->to_guest;
-    bool host = !h->done && p->host_writable && (h->len > 0 || (!h->ended && p->guest_readable));
-    bool guest = !g->done && p->guest_writable && (g->len > 0 || (!g->ended && p->host_readable));
+    bool h_may = !p->limit || !limit_is_waiting(p->limit, LIMIT_TO_HOST);
+    bool g_may = !p->limit || !limit_is_waiting(p->limit, LIMIT_TO_GUEST);
+    bool host =
+        !h->done && p->host_writable && (h->len > 0 || (!h->ended && p->guest_readable && h_may));
+    bool guest =
+        !g->done && p->guest_writable && (g->len > 0 || (!g->ended && p->host_readable && g_may));
     return host || guest;
 }
 
@@ -346,6 +385,11 @@ run(struct pump *p)
     p->moved = false;
     run_to_host(p);
     run_to_guest(p);
+    if (p->limit) {
+        limit_rest(p->limit, LIMIT_TO_HOST);
+        limit_rest(p->limit, LIMIT_TO_GUEST);
+        p->moved |= limit_holds(p->limit); // what waits for its turn is no less alive
+    }
     if (p->moved)
         p->moved_us = loop_now_us(p->loop);
     settle(p);
@@ -355,7 +399,7 @@ static void
 on_timer(void *ctx)
 {
     struct pump *p = ctx;
-    if (p->timed && loop_now_us(p->loop) >= p->give_up_us)
+    if (p->timed && loop_now_us(p->loop) >= p->give_up_us && !limit_holds(p->limit))
         finish_by_reset(p);
     else
         run(p);
@@ -396,6 +440,12 @@ on_host_event(void *ctx, unsigned events)
     run(p);
 }
 
+static void
+on_grant(void *ctx)
+{
+    run(ctx);
+}
+
 struct pump *
 pump_new(struct loop *loop, int guest_fd, const struct host_end *end,
          const struct pump_events *events)
@@ -413,7 +463,10 @@ pump_new(struct loop *loop, int guest_fd, const struct host_end *end,
     p->host.end = *end;
     p->moved_us = loop_now_us(loop);
     p->timer = loop_timer_new(loop, on_timer, p);
-    if (p->timer < 0 || end_io_start(&p->host, loop, on_host_event, p) < 0) {
+    if (events->limit)
+        p->limit = limit_join(events->limit, on_grant, p);
+    if (p->timer < 0 || (events->limit && !p->limit) ||
+        end_io_start(&p->host, loop, on_host_event, p) < 0) {
         pump_free(p);
         return NULL;
     }

@@ -6,6 +6,7 @@
 // it.
 #pragma once
 
+#include "channel/limit.h"
 #include "host/end.h"
 #include "loop/loop.h"
 
@@ -19,6 +20,7 @@ struct pump_events {
     void *ctx;
     // Bytes are added, as the other side takes them, to where these point; NULL: not counted.
     uint64_t *bytes_from_guest, *bytes_to_guest;
+    struct limit *limit; // of the channel; NULL: none
 };
 
 // Takes ownership of both, also on failure. events is copied. NULL when descriptors or memory ran
@@ -27,7 +29,7 @@ struct pump *pump_new(struct loop *loop, int guest_fd, const struct host_end *en
                       const struct pump_events *events);
 // The guest's last byte is with the host end, or nobody will take it any more.
 bool pump_guest_has_finished(const struct pump *p);
-// When bytes were last moved, or the relay began.
+// When bytes were last moved, or the relay began; now, while its channel's rate holds it up.
 uint64_t pump_moved_us(const struct pump *p);
 // Resets and closes both sides now; no on_done.
 void pump_free(struct pump *p);

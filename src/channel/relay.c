@@ -29,6 +29,8 @@ static void
 close_end(struct relay *r, bool in_order)
 {
     struct hub *hub = r->hub;
+    limit_leave(r->limit);
+    r->limit = NULL;
     end_io_stop(&r->host, hub->loop);
     if (in_order && host_end_flush(&r->host.end) == -EAGAIN)
         linger_add(&hub->lingering, &r->host.end);
@@ -55,6 +57,29 @@ relay_waiting(struct hub *hub, uint32_t index, uint32_t generation)
     return session_of(r) >> SESSION_INDEX_BITS == generation ? r : NULL;
 }
 
+static void
+on_grant(void *ctx)
+{
+    relay_make_ready(ctx);
+}
+
+// The host end, already filled in, into the loop and under the channel's rate=. 0 or -errno; the
+// end stays open.
+static int
+start_io(struct relay *r)
+{
+    struct hub *hub = r->hub;
+    struct limit *limit = hub->channels[r->channel].limit;
+    if (limit && !(r->limit = limit_join(limit, on_grant, r)))
+        return -ENOMEM;
+    int rc = end_io_start(&r->host, hub->loop, relay_on_host_event, r);
+    if (rc < 0) {
+        limit_leave(r->limit);
+        r->limit = NULL;
+    }
+    return rc;
+}
+
 static int
 start_end(struct relay *r, const int *fds, size_t nfds)
 {
@@ -63,7 +88,7 @@ start_end(struct relay *r, const int *fds, size_t nfds)
     int rc = host_end_init(&r->host.end, ch->config.device, ch->log_fd, fds, nfds);
     if (rc < 0)
         return rc;
-    rc = end_io_start(&r->host, hub->loop, relay_on_host_event, r);
+    rc = start_io(r);
     if (rc < 0)
         host_end_close(&r->host.end);
     return rc;
@@ -82,8 +107,8 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
     if (rc < 0) {
         uint32_t session = session_of(r);
         uint16_t channel = r->channel;
-        log_error("%s: channel %u: cannot use a host end: %s", hub->guest,
-                  hub->channels[channel].config.port, strerrordesc_np(-rc));
+        log_error("%s: channel %s: cannot use a host end: %s", hub->guest,
+                  channel_port_text(hub->channels[channel].config.port).text, strerrordesc_np(-rc));
         relay_refused(hub, index, generation);
         if (hub->opener.closed)
             hub->opener.closed(hub->opener.ctx, session, channel);
@@ -137,10 +162,11 @@ relay_reset_idle(struct hub *hub)
 {
     for (uint32_t i = 0; i < hub->relays_touched; i++) {
         const struct relay *r = &hub->relays[i];
-        if (r->state != RELAY_OPEN || !hub_is_idle(hub, r->channel, r->moved_us))
+        if (r->state != RELAY_OPEN || limit_holds(r->limit) ||
+            !hub_is_idle(hub, r->channel, r->moved_us))
             continue;
-        log_debug("%s: channel %u: conn %u: idle", hub->guest,
-                  hub->channels[r->channel].config.port, i);
+        log_debug("%s: channel %s: conn %u: idle", hub->guest,
+                  channel_port_text(hub->channels[r->channel].config.port).text, i);
         stack_abort(hub->stack, i, loop_now_us(hub->loop));
     }
 }
@@ -175,8 +201,8 @@ relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fd
     struct host_end end;
     int rc = host_end_init(&end, ch->config.device, ch->log_fd, fds, nfds);
     if (rc < 0) {
-        log_error("%s: channel %u: cannot use a host client: %s", hub->guest, ch->config.port,
-                  strerrordesc_np(-rc));
+        log_error("%s: channel %s: cannot use a host client: %s", hub->guest,
+                  channel_port_text(ch->config.port).text, strerrordesc_np(-rc));
         return;
     }
     if (!hub_session_begin(hub, channel)) {
@@ -186,8 +212,8 @@ relay_dial(struct hub *hub, uint16_t channel, uint16_t guest_port, const int *fd
     uint64_t now_us = loop_now_us(hub->loop);
     uint32_t conn = stack_connect(hub->stack, hub->guest_addr, guest_port, 0, now_us);
     if (conn == STACK_NO_CONN) {
-        log_debug("%s: channel %u: host client dropped: no connection left", hub->guest,
-                  ch->config.port);
+        log_debug("%s: channel %s: host client dropped: no connection left", hub->guest,
+                  channel_port_text(ch->config.port).text);
         ch->counters->refused++;
         host_end_close(&end);
         hub_session_end(hub, channel);
@@ -223,8 +249,7 @@ static void
 guest_accepted(struct relay *r)
 {
     struct hub *hub = r->hub;
-    if ((r->tell_port && !tell_port(r)) ||
-        end_io_start(&r->host, hub->loop, relay_on_host_event, r) < 0) {
+    if ((r->tell_port && !tell_port(r)) || start_io(r) < 0) {
         stack_abort(hub->stack, relay_index(r), loop_now_us(hub->loop));
         return;
     }
@@ -286,8 +311,8 @@ on_established(void *ctx, uint32_t conn)
 {
     const struct hub *hub = ctx;
     struct relay *r = &hub->relays[conn];
-    log_debug("%s: channel %u: conn %u: connected", hub->guest,
-              hub->channels[r->channel].config.port, conn);
+    log_debug("%s: channel %s: conn %u: connected", hub->guest,
+              channel_port_text(hub->channels[r->channel].config.port).text, conn);
     if (r->state == RELAY_DIALLING)
         guest_accepted(r);
 }
@@ -335,8 +360,8 @@ on_closed(void *ctx, uint32_t conn, enum stack_close_reason reason)
     struct relay *r = &hub->relays[conn];
     if (r->state == RELAY_FREE)
         return; // relay_refused on its way
-    log_debug("%s: channel %u: conn %u: %s", hub->guest, hub->channels[r->channel].config.port,
-              conn, words[reason]);
+    log_debug("%s: channel %s: conn %u: %s", hub->guest,
+              channel_port_text(hub->channels[r->channel].config.port).text, conn, words[reason]);
     uint32_t session = session_of(r);
     bool waiting = r->state == RELAY_OPENING || r->state == RELAY_EARLY;
     bool inward = hub->channels[r->channel].config.inward; // of which the opener knows no more

@@ -9,6 +9,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
+
+#define CUT_MAX 16 // pieces written at once under rate=; 2 at least
 
 uint32_t
 relay_index(const struct relay *r)
@@ -31,10 +34,10 @@ relay_make_ready(struct relay *r)
     hub->ready_last = relay_index(r) + 1;
 }
 
-static uint16_t
+static struct port_text
 port_of(const struct relay *r)
 {
-    return r->hub->channels[r->channel].config.port;
+    return channel_port_text(r->hub->channels[r->channel].config.port);
 }
 
 // --- guest -> host -------------------------------------------------------------------------------
@@ -55,8 +58,8 @@ host_write_failed(struct relay *r, int errnum)
     struct hub *hub = r->hub;
     bool left = errnum == EPIPE || errnum == ECONNRESET;
     if (left && r->host.end.way != HOST_END_FILE) // a client or a service may; not a pipe's reader
-        log_debug("%s: channel %u: conn %u: host end takes no more: %s", hub->guest, port_of(r),
-                  relay_index(r), strerrordesc_np(errnum));
+        log_debug("%s: channel %s: conn %u: host end takes no more: %s", hub->guest,
+                  port_of(r).text, relay_index(r), strerrordesc_np(errnum));
     else
         hub_log_fault(hub, r->channel, "connection reset", errnum);
     r->write_failed = true;
@@ -70,8 +73,8 @@ host_write_failed(struct relay *r, int errnum)
 }
 
 // Less than offered means that the host end is full or broken.
-size_t
-relay_write_to_host(struct relay *r, const struct iovec *iov, int iovcnt)
+static size_t
+write_to_host(struct relay *r, const struct iovec *iov, int iovcnt)
 {
     size_t total = 0;
     for (int i = 0; i < iovcnt; i++)
@@ -96,6 +99,45 @@ relay_write_to_host(struct relay *r, const struct iovec *iov, int iovcnt)
     return (size_t)n;
 }
 
+// The front of iov, of at most len bytes or, where pieces may not be cut, the one piece that begins
+// within. Gives how many pieces, at most CUT_MAX; out may be iov.
+static int
+cut_front(const struct iovec *iov, int iovcnt, size_t len, bool whole, struct iovec *out)
+{
+    int count = 0;
+    for (; count < iovcnt && count < CUT_MAX && len > 0; count++) {
+        out[count] = iov[count];
+        if (iov[count].iov_len > len && !whole)
+            out[count].iov_len = len;
+        len -= iov[count].iov_len < len ? iov[count].iov_len : len;
+    }
+    return count;
+}
+
+// Under rate=. What is not taken stays with the stack, whose window closes.
+static size_t
+write_limited(struct relay *r, const struct iovec *iov, int iovcnt)
+{
+    struct iovec front[CUT_MAX];
+    size_t may = limit_ask(r->limit, LIMIT_TO_HOST);
+    if (may == 0)
+        return 0;
+    int count = cut_front(iov, iovcnt, may, r->host.end.way == HOST_END_DATAGRAM, front);
+    size_t n = write_to_host(r, front, count);
+    if (r->limit) { // else the connection has ended
+        limit_moved(r->limit, LIMIT_TO_HOST, n);
+        limit_rest(r->limit, LIMIT_TO_HOST);
+        relay_make_ready(r); // asks again for what was left out
+    }
+    return n;
+}
+
+size_t
+relay_write_to_host(struct relay *r, const struct iovec *iov, int iovcnt)
+{
+    return r->limit ? write_limited(r, iov, iovcnt) : write_to_host(r, iov, iovcnt);
+}
+
 void
 relay_pump_to_host(struct relay *r)
 {
@@ -111,8 +153,9 @@ relay_pump_to_host(struct relay *r)
     while (r->writable && !r->write_failed && r->state == RELAY_OPEN &&
            (count = stack_recv_iov(stack, relay_index(r), iov)) > 0) {
         size_t n = relay_write_to_host(r, iov, count);
-        if (n > 0)
-            stack_recv_consume(stack, relay_index(r), n);
+        if (n == 0)
+            break; // full, broken, or over the rate
+        stack_recv_consume(stack, relay_index(r), n);
     }
     if (r->state == RELAY_OPEN && !r->guest_eof && !r->write_failed &&
         stack_recv_at_end(stack, relay_index(r))) {
@@ -133,8 +176,8 @@ host_read_ended(struct relay *r, int errnum)
     r->readable = false;
     r->host_eof = true;
     if (errnum || r->write_failed) {
-        log_debug("%s: channel %u: conn %u: host end broke: %s", r->hub->guest, port_of(r), conn,
-                  errnum ? strerrordesc_np(errnum) : "closed with the guest still sending");
+        log_debug("%s: channel %s: conn %u: host end broke: %s", r->hub->guest, port_of(r).text,
+                  conn, errnum ? strerrordesc_np(errnum) : "closed with the guest still sending");
         stack_abort_after_send(stack, conn, loop_now_us(r->hub->loop));
         return;
     }
@@ -160,23 +203,52 @@ take_read(struct relay *r, ssize_t n, size_t room)
     }
 }
 
+// Whether a host end that finished sending has nothing more to give than that: which costs no
+// token.
+static bool
+has_ended(const struct relay *r)
+{
+    char byte;
+    if (!r->finishing || r->host.end.way != HOST_END_SOCKET)
+        return false;
+    ssize_t n = recv(r->host.end.read_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+// How much may be read for the guest now; 0: none.
+static size_t
+may_read(struct relay *r)
+{
+    if (!r->limit)
+        return SIZE_MAX;
+    size_t may = limit_ask(r->limit, LIMIT_TO_GUEST);
+    return may == 0 && has_ended(r) ? 1 : may;
+}
+
 void
 relay_pump_to_guest(struct relay *r)
 {
     struct stack *stack = r->hub->stack;
     uint32_t conn = relay_index(r);
     struct iovec iov[2];
-    while (r->state == RELAY_OPEN && r->readable && !r->host_eof) {
+    size_t may;
+    while (r->state == RELAY_OPEN && r->readable && !r->host_eof && (may = may_read(r)) > 0) {
         int count = stack_send_iov(stack, conn, iov);
         if (count == 0)
-            return; // on_writable goes on
+            break; // on_writable goes on
         size_t room = iov[0].iov_len + (count > 1 ? iov[1].iov_len : 0);
+        if (room > may) {
+            count = cut_front(iov, count, may, false, iov);
+            room = may;
+        }
         ssize_t n = host_end_read(&r->host.end, iov, count);
         stack_send_commit(stack, conn, n > 0 ? (size_t)n : 0);
         if (n > 0) {
             r->moved_us = loop_now_us(r->hub->loop);
             r->hub->channels[r->channel].counters->bytes_to_guest += (uint64_t)n;
             loop_moved(r->hub->loop, (size_t)n);
+            if (r->limit)
+                limit_moved(r->limit, LIMIT_TO_GUEST, (size_t)n);
         }
         if (r->host.end.codec && n != -EAGAIN && !r->write_failed) {
             r->writable = true; // what was read may have opened the codec, or made it owe an answer
@@ -184,10 +256,12 @@ relay_pump_to_guest(struct relay *r)
         }
         if (n == -EINTR) {
             relay_make_ready(r);
-            return;
+            break;
         }
         take_read(r, n, room);
     }
+    if (r->limit)
+        limit_rest(r->limit, LIMIT_TO_GUEST);
 }
 
 // --- readiness -----------------------------------------------------------------------------------

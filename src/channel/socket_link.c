@@ -62,6 +62,8 @@ session_free(struct socket_session *t)
     t->next_free = hub->sockets_free;
     hub->sockets_free = index_of(t) + 1;
     hub_session_end(hub, t->channel);
+    if (hub->session_count == 0 && ring_pool_is_dirty(&hub->kept))
+        ring_pool_trim(&hub->kept, 0);
 }
 
 // For both ways, and with nothing left to read: what a guest sends before it leaves is delivered.
@@ -257,16 +259,22 @@ static bool
 join(struct socket_session *t, struct host_end *end)
 {
     struct loop *loop = t->hub->loop;
-    struct channel_counters *count = t->hub->channels[t->channel].counters;
+    const struct channel *ch = &t->hub->channels[t->channel];
+    struct channel_counters *count = ch->counters;
     if (host_end_is_raw_socket(end)) {
         t->state = SOCKET_JOINED;
-        t->splice = splice_new(loop, t->io.fd, end->read_fd, on_relay_done, t);
-        if (t->splice)
-            splice_count(t->splice, &count->bytes_from_guest, &count->bytes_to_guest);
-        return t->splice != NULL;
+        t->splice = splice_new(loop, &t->hub->kept, t->io.fd, end->read_fd, on_relay_done, t);
+        if (!t->splice)
+            return false;
+        splice_count(t->splice, &count->bytes_from_guest, &count->bytes_to_guest);
+        if (!ch->limit || splice_limit(t->splice, ch->limit))
+            return true;
+        splice_free(t->splice);
+        return false;
     }
-    const struct pump_events events = {on_relay_done, on_pump_fault, t, &count->bytes_from_guest,
-                                       &count->bytes_to_guest};
+    const struct pump_events events = {
+        on_relay_done,          on_pump_fault, t, &count->bytes_from_guest,
+        &count->bytes_to_guest, ch->limit};
     t->state = SOCKET_PUMPED;
     t->pump = pump_new(loop, t->io.fd, end, &events);
     return t->pump != NULL;

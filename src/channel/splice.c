@@ -36,6 +36,7 @@ struct splice {
     struct splice_flow flows[2]; // GUEST: what the guest sends; HOST: what the host sends
     void (*on_done)(void *ctx);
     void *ctx;
+    struct limit_member *limit; // NULL: none
 
     // While something must end that does not end by itself.
     int timer;
@@ -64,6 +65,7 @@ dismantle(struct splice *s)
             loop_remove(s->loop, &s->sides[i].io);
         splice_flow_fini(&s->flows[i]);
     }
+    limit_leave(s->limit);
     if (s->timer >= 0)
         loop_timer_free(s->loop, s->timer);
     loop_defer(s->loop, free, s); // a callback of ours may be on the stack
@@ -87,7 +89,7 @@ splice_count(struct splice *s, uint64_t *from_guest, uint64_t *to_guest)
 uint64_t
 splice_moved_us(const struct splice *s)
 {
-    return s->moved_us;
+    return limit_holds(s->limit) ? loop_now_us(s->loop) : s->moved_us;
 }
 
 bool
@@ -133,7 +135,10 @@ flow_run(struct splice *s, int from)
             break;
         moved += n;
     }
-    s->moved |= moved > 0;
+    bool held = s->limit && limit_is_waiting(s->limit, f->way); // goes on when it may
+    if (s->limit)
+        limit_rest(s->limit, f->way);
+    s->moved |= moved > 0 || held; // what waits for its turn is no less alive
     loop_moved(s->loop, moved);
 
     if (f->done)
@@ -142,13 +147,13 @@ flow_run(struct splice *s, int from)
         f->done = true;
         return;
     }
-    if (f->in_pipe > 0 || f->kept) {
+    if (f->in_pipe > 0 || f->kept.used > 0) {
         if (sink->writable)
             rearm(sink);
         return;
     }
     if (!f->ended) {
-        if (source->readable && (f->pipe[0] >= 0 || sink->writable))
+        if (source->readable && !held && (f->pipe[0] >= 0 || sink->writable))
             rearm(source);
         return;
     }
@@ -238,9 +243,15 @@ static void
 on_timer(void *ctx)
 {
     struct splice *s = ctx;
-    if (loop_now_us(s->loop) >= s->give_up_us)
+    if (loop_now_us(s->loop) >= s->give_up_us && !limit_holds(s->limit))
         return finish_by_reset(s);
     run(s);
+}
+
+static void
+on_grant(void *ctx)
+{
+    run(ctx);
 }
 
 static void
@@ -280,7 +291,8 @@ side_init(struct splice_side *side, struct splice *owner, int fd)
 }
 
 struct splice *
-splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *ctx), void *ctx)
+splice_new(struct loop *loop, struct ring_pool *pool, int guest_fd, int host_fd,
+           void (*on_done)(void *ctx), void *ctx)
 {
     struct splice *s = malloc(sizeof *s);
     if (!s) {
@@ -290,12 +302,13 @@ splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *c
     }
     *s = (struct splice){
         .loop = loop,
-        .flows = {{.pipe = {-1, -1}}, {.pipe = {-1, -1}}},
         .on_done = on_done,
         .moved_us = loop_now_us(loop),
         .ctx = ctx,
         .timer = loop_timer_new(loop, on_timer, s),
     };
+    for (int i = 0; i < 2; i++)
+        splice_flow_init(&s->flows[i], pool);
     side_init(&s->sides[GUEST], s, guest_fd);
     side_init(&s->sides[HOST], s, host_fd);
 
@@ -307,4 +320,14 @@ splice_new(struct loop *loop, int guest_fd, int host_fd, void (*on_done)(void *c
         return NULL;
     }
     return s;
+}
+
+bool
+splice_limit(struct splice *s, struct limit *limit)
+{
+    s->limit = limit_join(limit, on_grant, s);
+    s->flows[GUEST].limit = s->flows[HOST].limit = s->limit;
+    s->flows[GUEST].way = LIMIT_TO_HOST;
+    s->flows[HOST].way = LIMIT_TO_GUEST;
+    return s->limit != NULL;
 }

@@ -3,16 +3,16 @@
 // A flow that shows to be bulk gets a pipe, and goes from then on from socket to pipe to socket.
 #include "channel/splice_flow.h"
 
+#include "channel/splice.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define COPY_BYTES      (16u * 1024)  // at once, on the stack
-#define BULK_BYTES      (32u * 1024)  // copied in one run: such a flow is worth a pipe
+#define COPY_BYTES      SPLICE_KEPT_BYTES // at once, on the stack
+#define BULK_BYTES      (32u * 1024)      // copied in one run: such a flow is worth a pipe
 #define TURN_BYTES      (256u * 1024) // of one flow per callback; then the others have their turn
 #define PIPE_GROW_BYTES (32u * 1024)  // a read of this size says that the flow is a bulk transfer
 #define PIPE_BYTES      (1024u * 1024)
@@ -50,6 +50,30 @@ count(struct splice_flow *f, size_t bytes)
         *f->bytes += bytes;
 }
 
+// How many bytes may be read, of `most`. A source that has ended is read all the same: its end
+// costs no token.
+static size_t
+may_take(const struct splice_flow *f, const struct splice_side *source, size_t most)
+{
+    char byte;
+    if (!f->limit)
+        return most;
+    size_t may = limit_ask(f->limit, f->way);
+    if (may > 0)
+        return may < most ? may : most;
+    if (!source->reads_end_early && !source->broken)
+        return 0;
+    ssize_t n = recv(source->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n > 0 ? 0 : 1;
+}
+
+static void
+note_taken(const struct splice_flow *f, size_t bytes)
+{
+    if (f->limit)
+        limit_moved(f->limit, f->way, bytes);
+}
+
 // --- copied --------------------------------------------------------------------------------------
 
 // Bytes taken; 0 when the sink is full or broken.
@@ -71,28 +95,24 @@ sink_take(struct splice_flow *f, struct splice_side *sink, const char *bytes, si
 static size_t
 flow_copy_kept(struct splice_flow *f, struct splice_side *sink)
 {
-    size_t n = sink_take(f, sink, f->kept + f->kept_at, f->kept_len);
-    f->kept_at += (uint32_t)n;
-    f->kept_len -= (uint32_t)n;
-    if (f->kept_len == 0) {
-        free(f->kept);
-        f->kept = NULL;
-    }
+    struct iovec iov[2]; // never the second: the slot was empty when it was filled
+    ring_iov(f->pool, &f->kept, 0, f->kept.used, iov);
+    size_t n = sink_take(f, sink, iov[0].iov_base, iov[0].iov_len);
+    ring_consume(f->pool, &f->kept, (uint32_t)n);
+    if (f->kept.used == 0)
+        ring_release(f->pool, &f->kept);
     return n;
 }
 
 // Keeps what a full sink did not take. Nothing more is read before it is gone, so this is all that
 // a flow ever keeps.
-static bool
+static void
 flow_keep(struct splice_flow *f, const char *bytes, size_t len)
 {
-    f->kept = malloc(len);
-    if (!f->kept)
-        return false;
-    memcpy(f->kept, bytes, len);
-    f->kept_at = 0;
-    f->kept_len = (uint32_t)len;
-    return true;
+    bool has_slot = ring_acquire(f->pool, &f->kept);
+    assert(has_slot);
+    ring_place(f->pool, &f->kept, 0, bytes, (uint32_t)len);
+    ring_commit(f->pool, &f->kept, (uint32_t)len);
 }
 
 // A short read has emptied the source: what comes later is a new edge (epoll(7)). Not so when it
@@ -115,20 +135,24 @@ flow_copy(struct splice_flow *f, struct splice_side *source, struct splice_side 
 {
     if (!sink->writable)
         return 0;
-    if (f->kept)
+    if (f->kept.used > 0)
         return flow_copy_kept(f, sink);
     if (f->ended || !source->readable || !may_read)
         return 0;
 
     char bytes[COPY_BYTES];
-    ssize_t n = source_give(source, bytes, sizeof bytes);
+    size_t may = may_take(f, source, sizeof bytes);
+    if (may == 0)
+        return 0;
+    ssize_t n = source_give(source, bytes, may);
     if (n <= 0) {
         read_failed(f, source, n);
         return 0;
     }
+    note_taken(f, (size_t)n);
     size_t taken = sink_take(f, sink, bytes, (size_t)n);
-    if (taken < (size_t)n && !sink->broken && !flow_keep(f, bytes + taken, (size_t)n - taken))
-        splice_side_break(sink); // out of memory: the bytes are gone, and both sides are told
+    if (taken < (size_t)n && !sink->broken)
+        flow_keep(f, bytes + taken, (size_t)n - taken);
     return (size_t)n;
 }
 
@@ -161,11 +185,15 @@ flow_read(struct splice_flow *f, struct splice_side *source, size_t len)
 {
     if (f->ended || f->full || !source->readable)
         return 0;
+    len = may_take(f, source, len);
+    if (len == 0)
+        return 0;
 
     ssize_t n =
         splice(source->io.fd, NULL, f->pipe[1], NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
         f->in_pipe += (uint32_t)n;
+        note_taken(f, (size_t)n);
         if (n >= (ssize_t)PIPE_GROW_BYTES && !f->grown)
             pipe_grow(f);
         return (size_t)n;
@@ -203,12 +231,19 @@ flow_write(struct splice_flow *f, struct splice_side *sink)
     return 0;
 }
 
+void
+splice_flow_init(struct splice_flow *f, struct ring_pool *pool)
+{
+    *f = (struct splice_flow){.pipe = {-1, -1}, .pool = pool};
+    ring_init(&f->kept);
+}
+
 size_t
 splice_flow_step(struct splice_flow *f, struct splice_side *source, struct splice_side *sink,
                  size_t moved)
 {
     bool may_read = moved < TURN_BYTES;
-    if (f->pipe[0] < 0 && moved >= BULK_BYTES && !f->kept && !f->no_pipe)
+    if (f->pipe[0] < 0 && moved >= BULK_BYTES && f->kept.used == 0 && !f->no_pipe)
         pipe_open(f);
     if (f->pipe[0] < 0)
         return flow_copy(f, source, sink, may_read);
@@ -219,7 +254,7 @@ splice_flow_step(struct splice_flow *f, struct splice_side *source, struct splic
 void
 splice_flow_fini(struct splice_flow *f)
 {
-    free(f->kept);
+    ring_release(f->pool, &f->kept);
     for (int i = 0; i < 2; i++)
         if (f->pipe[i] >= 0)
             close(f->pipe[i]);

@@ -4,6 +4,8 @@
 // directions (splice.c). Nobody but splice.c includes this.
 #pragma once
 
+#include "base/ring.h"
+#include "channel/limit.h"
 #include "loop/loop.h"
 
 #include <stdbool.h>
@@ -25,22 +27,25 @@ struct splice_side {
 // From sides[i] to sides[!i]. At the end of its life a flow is done: the sink was shut down after
 // the last byte, or broke.
 struct splice_flow {
-    char *kept; // copied bytes that the sink did not take, on the heap; NULL: none
-    uint32_t kept_at, kept_len;
-    int pipe[2];      // read end, write end; -1 while bytes are copied
-    bool no_pipe;     // there was none to be had: copied to the end
-    uint32_t in_pipe; // bytes read from the source and not yet taken by the sink
-    bool full;        // the pipe took no more, though it may have room for bytes (it counts pages)
-    bool grown;       // a larger pipe was asked for
-    bool ended;       // the source has given its last byte
+    struct ring kept;       // copied bytes that the sink did not take
+    struct ring_pool *pool; // where it has a slot while there are such
+    int pipe[2];            // read end, write end; -1 while bytes are copied
+    bool no_pipe;           // there was none to be had: copied to the end
+    uint32_t in_pipe;       // bytes read from the source and not yet taken by the sink
+    bool full;  // the pipe took no more, though it may have room for bytes (it counts pages)
+    bool grown; // a larger pipe was asked for
+    bool ended; // the source has given its last byte
     bool done;
-    uint64_t *bytes; // where what the sink took is counted; NULL: nowhere
+    uint64_t *bytes;            // where what the sink took is counted; NULL: nowhere
+    struct limit_member *limit; // asked before the source is read; NULL: no limit
+    enum limit_way way;
 };
 
+void splice_flow_init(struct splice_flow *f, struct ring_pool *pool);
+void splice_flow_fini(struct splice_flow *f);
 // One step from source to sink, of a run that has moved `moved` bytes so far. Bytes moved; 0 when
 // there is nothing to do now, or the run has had its share of the turn.
 size_t splice_flow_step(struct splice_flow *f, struct splice_side *source, struct splice_side *sink,
                         size_t moved);
-void splice_flow_fini(struct splice_flow *f);
 // Nothing can be written to the side any more; what can still be read is there already.
 void splice_side_break(struct splice_side *side);

@@ -86,6 +86,7 @@ last_line(int fd, off_t from, char *out, size_t size)
 struct words {
     char *text[16];
     size_t count;
+    size_t run_as; // where those begin that say who the daemon is to be
 };
 
 static void
@@ -119,6 +120,7 @@ command_line(struct words *w, const struct domain_info *domain, const struct run
     add_word(w, xml);
     add_word(w, "--name");
     add_word(w, guest_name(domain));
+    w->run_as = w->count;
     if (user) {
         add_word(w, "--user");
         add_word(w, user->name);
@@ -130,13 +132,14 @@ command_line(struct words *w, const struct domain_info *domain, const struct run
     }
 }
 
-// The same for the unit.
+// Those from `first` on, for the unit, which has the others.
 static void
-run_as_words(const struct run_as *user, char *out, size_t size)
+join_words(const struct words *w, size_t first, char *out, size_t size)
 {
-    int len = snprintf(out, size, "--user %s", user->name);
-    if (user->group != (gid_t)-1)
-        snprintf(out + len, size - (size_t)len, " --group %u", (unsigned)user->group);
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = first; i < w->count && len < size; i++)
+        len += (size_t)snprintf(out + len, size - len, "%s%s", i > first ? " " : "", w->text[i]);
 }
 
 // A session's libvirt runs hooks without what its systemd is found by.
@@ -147,14 +150,13 @@ is_kept_by_systemd(void)
 }
 
 static int
-start(const struct keeper *k, const struct domain_info *domain, const struct run_as *user,
-      struct error *err)
+start(const struct keeper *k, const char *uuid, const struct words *words, struct error *err)
 {
-    char words[128];
-    if (!is_kept_by_systemd() || !user)
+    char run_as[128];
+    join_words(words, words->run_as, run_as, sizeof(run_as));
+    if (!is_kept_by_systemd() || run_as[0] == '\0')
         return keeper_start(k, err);
-    run_as_words(user, words, sizeof(words));
-    int rc = hook_unit_start(k, domain->uuid, words, err);
+    int rc = hook_unit_start(k, uuid, run_as, err);
     return rc == -ENOPKG ? keeper_start(k, err) : rc;
 }
 
@@ -180,7 +182,7 @@ hook_daemon_start(const struct domain_info *domain, const char *xml, size_t len,
                             .argv = words.text,
                             .log_fd = log_fd,
                             .log_path = path};
-    int rc = start(&keeper, domain, user, &err);
+    int rc = start(&keeper, domain->uuid, &words, &err);
     if (rc < 0) {
         last_line(log_fd, from, said, sizeof(said));
         const char *why = rc == -ECHILD && said[0] ? said : err.text;

@@ -91,7 +91,9 @@ name_guest(struct guest_config *g, const struct domain_info *domain, struct erro
     return rc < 0 && domain->uuid[0] != '\0' ? guest_config_set_name(g, domain->uuid, err) : rc;
 }
 
-// What the options did not say of name and link, and the channels.
+_Static_assert(GUEST_UUID_LEN == DOMAIN_XML_UUID_LEN, "a UUID is as long everywhere");
+
+// What the options did not say of name and link, the channels, and the UUID.
 static void
 apply_domain(struct settings *s, struct link_spec *link)
 {
@@ -104,6 +106,8 @@ apply_domain(struct settings *s, struct link_spec *link)
     rc = domain_xml_read(xml.data, xml.len, s->xml, &domain, &err);
     for (size_t i = 0; i < domain.channel_count && rc == 0; i++)
         rc = guest_config_add_channel(&s->guest, domain.channels[i].text, &err);
+    if (rc == 0)
+        strcpy(s->guest.uuid, domain.uuid);
     if (rc == 0 && !s->has_name)
         rc = name_guest(&s->guest, &domain, &err);
     if (rc == 0 && !s->link && !domain.socket)

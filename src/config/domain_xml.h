@@ -77,9 +77,9 @@ int domain_xml_read(const char *in, size_t len, const char *file, struct domain_
                     struct error *err);
 void domain_info_fini(struct domain_info *info); // also after a failure
 
-// The domain with one channel more, "PORT:unix:PATH[,server,nowait][,reconnect=S][,name=ua-NAME]":
-// other devices have no form in domain XML. Translated or not, it stays so. Fails for a port that
-// is there already.
+// The domain with one channel more,
+// "PORT:unix:PATH[,server,nowait][,reconnect=S][,proxy=v2][,name=ua-NAME]": other devices have no
+// form in domain XML. Translated or not, it stays so. Fails for a port that is there already.
 int domain_xml_add_channel(const char *in, size_t len, const char *file, const char *channel,
                            struct buffer *out, struct error *err);
 // One channel less; the last one too, then the interface stays without channels.

@@ -6,7 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORM "PORT:unix:/PATH[,server,nowait][,reconnect=S][,name=ua-NAME]"
+#define FORM "PORT:unix:/PATH[,server,nowait][,reconnect=S][,proxy=v2][,name=ua-NAME]"
+
+static bool
+has_limit(const struct device *dev)
+{
+    return dev->max > 0 || dev->conn_rate > 0 || dev->idle_s > 0 || dev->rate > 0;
+}
 
 // What the user's element can say is all that the device may be.
 static int
@@ -22,7 +28,7 @@ check_channel(const struct channel_spec *c, struct error *err)
         why = "a socket of domain XML does not wait";
     else if (dev->name[0] != '\0' && strncmp(dev->name, "ua-", 3) != 0)
         why = "its name is an alias of libvirt's, which begins with ua-";
-    else if (dev->telnet || dev->websocket || dev->max > 0 || dev->logfile[0] != '\0')
+    else if (dev->telnet || dev->websocket || dev->logfile[0] != '\0' || has_limit(dev))
         why = "an option of it has no form in domain XML";
     return why ? error_set(err, 0, "channel %u: '%.100s': %s (accepted: " FORM ")", c->port,
                            c->text, why)
@@ -41,6 +47,8 @@ emit_element(const struct channel_spec *c, const struct layout *l, struct buffer
     buffer_add_text(b, "<target path='");
     xml_escape(b, dev->path);
     buffer_add_text(b, dev->server ? "' mode='bind'" : "'");
+    if (dev->proxy)
+        buffer_add_text(b, " proxy='v2'");
     if (dev->reconnect_s > 0) {
         buffer_add_text(b, ">");
         layout_line(l, b, 2);

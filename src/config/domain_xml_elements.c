@@ -42,7 +42,7 @@ static const struct spelling as_interface = {
     .attributes = "type",
     .children = "source, target, alias, mac, model, address, rom",
     .source = "port",
-    .target = "path, mode",
+    .target = "path, mode, proxy",
     .port_node = source_of,
     .path_node = target_of,
     .port_form = "<source port='600'/>",
@@ -54,7 +54,7 @@ static const struct spelling as_channel = {
     .attributes = "type",
     .children = "source, target, alias",
     .source = "path, mode",
-    .target = "type, address, port",
+    .target = "type, address, port, proxy",
     .port_node = target_of,
     .path_node = source_of,
     .port_form = "port='600' in <target>",
@@ -201,7 +201,7 @@ static int
 make_channel(const struct domain *d, struct element *e, const struct spelling *s, uint16_t port,
              const char *path, bool server, struct error *err)
 {
-    char name[XML_VALUE_MAX], seconds[XML_VALUE_MAX];
+    char name[XML_VALUE_MAX], seconds[XML_VALUE_MAX], proxy[XML_VALUE_MAX];
     struct buffer text = {0};
     struct error why;
     buffer_printf(&text, "%u:unix:", port);
@@ -213,6 +213,10 @@ make_channel(const struct domain *d, struct element *e, const struct spelling *s
         xml_value(&d->xml, reconnect, "timeout", seconds);
         buffer_add_text(&text, ",reconnect=");
         add_escaped(&text, seconds);
+    }
+    if (xml_value(&d->xml, target_of(d, e->node), "proxy", proxy)) {
+        buffer_add_text(&text, ",proxy=");
+        add_escaped(&text, proxy);
     }
     // An alias without "ua-" is libvirt's own numbering, which a live domain shows.
     uint32_t alias = xml_child(&d->xml, e->node, "alias");

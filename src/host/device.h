@@ -57,6 +57,8 @@ struct device {
     uint32_t max;         // max=: connections at once; 0: no limit of its own; 1 when exclusive
     uint32_t conn_rate;   // conn-rate=: connections opened per second; 0: as many as come
     uint32_t idle_s;      // idle=: reset a connection that moved no byte for so long; 0: never
+    uint64_t rate;        // rate=: bytes per second, each direction by itself; 0: no limit
+    uint64_t burst;       // burst=: bytes that may come at once; with rate never 0
     bool proxy;           // proxy=v2: a PROXY header leads the stream
     char name[DEVICE_NAME_MAX + 1];    // name=; "" when not given
     char logfile[DEVICE_TEXT_MAX + 1]; // logfile=: what the guest sends goes there, too
@@ -93,6 +95,11 @@ int chardev_parse(const char *text, struct chardev_spec *out, struct error *err)
 // The id in the text of a -chardev, however wrong the rest: true, or false when there is none.
 bool chardev_find_id(const char *text, char id[CHARDEV_ID_MAX + 1]);
 bool chardev_id_is_valid(const char *id);
+// How the port of a channel is called: by its number, or "*" where each host client names one (0).
+struct port_text {
+    char text[6];
+};
+struct port_text channel_port_text(uint16_t port);
 // Decimal digits alone, 1 to 65535.
 bool channel_port_parse(const char *text, size_t len, uint16_t *out);
 // An entry of a table of channels: false where it is empty.

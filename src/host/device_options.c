@@ -4,6 +4,8 @@
 // other, what is unknown or misplaced is an error that shows what is accepted.
 #include "host/device_internal.h"
 
+#include "base/bucket.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +15,12 @@
 #define CONNS_MAX       65536
 #define CONN_RATE_MAX   1000000
 #define IDLE_MAX_S      (7 * 24 * 3600)
+#define RATE_MAX        BUCKET_MAX // bytes; of burst, too
+// As QEMU's throttling has it. But an ordinary request may always come at once.
+#define BURST_DEFAULT(rate) ((rate) / 10)
+#define BURST_DEFAULT_MIN   4096
+// Tokens come in rounds, which may be late: what comes together meanwhile must have room.
+#define BURST_ROUNDS_PER_S 50
 
 static int
 set_path(struct device *dev, const struct option *opt, struct error *err)
@@ -166,6 +174,18 @@ set_idle(struct device *dev, const struct option *opt, struct error *err)
 }
 
 static int
+set_rate(struct device *dev, const struct option *opt, struct error *err)
+{
+    return option_size(opt, 1, RATE_MAX, &dev->rate, err);
+}
+
+static int
+set_burst(struct device *dev, const struct option *opt, struct error *err)
+{
+    return option_size(opt, 1, RATE_MAX, &dev->burst, err);
+}
+
+static int
 set_name(struct device *dev, const struct option *opt, struct error *err)
 {
     if (opt->bare || opt->value[0] == '\0')
@@ -242,6 +262,8 @@ static const struct device_option table[] = {
     {"max", "max=N", {ANY, ANY}, set_max},
     {"conn-rate", "conn-rate=N", {ANY, ANY}, set_conn_rate},
     {"idle", "idle=S", {ANY, ANY}, set_idle},
+    {"rate", "rate=BYTES", {ANY, ANY}, set_rate},
+    {"burst", "burst=BYTES", {ANY, ANY}, set_burst},
     {"proxy", "proxy=v2", {PROXIED, PROXIED}, set_proxy},
     {"name", "name=NAME", {ANY, ANY}, set_name},
     {"logfile", "logfile=PATH", {ANY, ANY}, set_logfile},
@@ -259,8 +281,6 @@ static const struct {
     const char *key;
     const char *why;
 } refused[] = {
-    {"rate", NOT_YET "use max= to limit connections"},
-    {"burst", NOT_YET "use max= to limit connections"},
     {"to", "is refused, nobody would know which port was free; use one port instead"},
     {"fd", NOT_YET "use a path or an address instead"},
     {"id", "belongs to -chardev; use name=NAME instead"},
@@ -272,7 +292,7 @@ static const struct {
 #define REFUSED_SIZE (sizeof(refused) / sizeof(refused[0]))
 
 struct accepted {
-    char text[384];
+    char text[448];
 };
 
 // The options that go with a device, but for `left_out` (NULL: none of them).
@@ -349,6 +369,15 @@ check_places(const struct device *dev, enum device_form form, uint32_t seen, str
         return misplaced(dev, form, "telnet", "does not go with websocket", err);
     if (dev->proxy && (dev->websocket || dev->telnet))
         return misplaced(dev, form, "proxy", "goes with a plain stream alone", err);
+    if (dev->rate == 0 && (seen & bit_of("burst")))
+        return misplaced(dev, form, "burst", "needs rate=BYTES", err);
+    if (dev->burst > 0 && dev->burst < dev->rate / BURST_ROUNDS_PER_S) {
+        char least[OPTION_SIZE_TEXT];
+        return error_set(err, 0,
+                         "option burst: too small for that rate, which could not be reached "
+                         "(accepted: a fiftieth of rate, %s, or more)",
+                         option_size_text(dev->rate / BURST_ROUNDS_PER_S, least));
+    }
     if (dev->websocket && !dev->server)
         return error_set(err, 0,
                          "%s: a websocket needs server=on: as in QEMU, there is no client "
@@ -362,6 +391,9 @@ static void
 settle(struct device *dev, uint32_t seen)
 {
     dev->wait = dev->wait && dev->server; // a client has nobody to wait for
+    if (dev->rate > 0 && dev->burst == 0)
+        dev->burst = BURST_DEFAULT(dev->rate) > BURST_DEFAULT_MIN ? BURST_DEFAULT(dev->rate)
+                                                                  : BURST_DEFAULT_MIN;
     if (dev->kind == DEVICE_TCP && dev->telnet)
         dev->kind = DEVICE_TELNET;
     else if (dev->kind == DEVICE_TCP && dev->websocket)

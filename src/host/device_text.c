@@ -2,6 +2,8 @@
 // A device in words for people: what --dry-run prints, so that a line with a surprise in it shows.
 #include "host/device.h"
 
+#include "base/options.h"
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,6 +59,15 @@ device_kind_name(enum device_kind kind)
         return "vsock";
     }
     return "?";
+}
+
+struct port_text
+channel_port_text(uint16_t port)
+{
+    struct port_text t = {"*"};
+    if (port != 0)
+        snprintf(t.text, sizeof(t.text), "%hu", port);
+    return t;
 }
 
 static void
@@ -172,6 +183,10 @@ device_describe(const struct device *dev, char *out, size_t out_size)
         add(&t, ", at most %u opened per second", dev->conn_rate);
     if (dev->idle_s > 0)
         add(&t, ", reset when idle for %u s", dev->idle_s);
+    char rate[OPTION_SIZE_TEXT], burst[OPTION_SIZE_TEXT];
+    if (dev->rate > 0)
+        add(&t, ", at most %s bytes per second each way (%s at once)",
+            option_size_text(dev->rate, rate), option_size_text(dev->burst, burst));
     if (dev->name[0])
         add(&t, ", called %s", dev->name);
     if (dev->logfile[0])

@@ -39,6 +39,8 @@ opener_new(const struct opener_config *config, struct error *err)
     o->shared.channel_addr.addr = config->channel_addr;
     o->shared.channel_addr.addr6 = config->channel_addr6;
     snprintf(o->shared.guest, sizeof(o->shared.guest), "%s", config->guest);
+    if (config->uuid)
+        snprintf(o->shared.uuid, sizeof(o->shared.uuid), "%s", config->uuid);
     for (size_t i = 0; i < config->channel_count; i++) {
         if (channel_spec_is_used(&config->channels[i]) && opener_add(o, (uint16_t)i, err) < 0) {
             opener_free(o);

@@ -34,6 +34,7 @@ struct opener_events {
 struct opener_config {
     struct loop *loop;
     const char *guest;                   // for log lines and identities, copied
+    const char *uuid;                    // the guest's, for proxy=v2, copied; NULL: not known
     uint32_t channel_addr;               // what guests connect to, host order: for proxy=v2
     struct ipv6_addr channel_addr6;      // likewise, :: without IPv6
     const struct channel_spec *channels; // the caller's, outlive the opener

@@ -38,7 +38,8 @@ log_limited(struct opener_channel *ch, enum log_level level, const char *text)
         return;
     if (left_out > 0)
         snprintf(more, sizeof(more), " (%u lines left out)", left_out);
-    log_at(level, "%s: channel %u: %s%s", ch->shared->guest, ch->spec->port, text, more);
+    log_at(level, "%s: channel %s: %s%s", ch->shared->guest, channel_port_text(ch->spec->port).text,
+           text, more);
 }
 
 // Once per distinct reason in a row.
@@ -153,7 +154,7 @@ introduce(const struct request *r, const struct end_fds *fds, struct error *err)
                                    .channel = channel,
                                    .id = id,
                                    .guest_name = ch->shared->guest,
-                                   .guest_uuid = "",
+                                   .guest_uuid = ch->shared->uuid,
                                    .channel_name = ch->spec->device.name};
     int rc = proxy_send(&h, fds->fd[fds->count - 1]);
     if (rc == 0)
@@ -357,7 +358,7 @@ opener_channel_start(struct opener_channel *ch, struct opener_shared *shared,
     ch->started = rc == 0;
     if (rc == 0)
         return 0;
-    error_prefix(err, "channel %u", spec->port);
+    error_prefix(err, "channel %s", channel_port_text(spec->port).text);
     opener_channel_stop(ch);
     return rc;
 }

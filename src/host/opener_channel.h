@@ -12,6 +12,7 @@
 struct opener_shared {
     struct loop *loop;
     char guest[64];
+    char uuid[37];                  // "": not known
     struct proxy_peer channel_addr; // port 0
     struct opener_events events;
     void *ctx;

@@ -79,7 +79,8 @@ pass_log(struct vmc *v, uint16_t index, struct error *err)
         return 0;
     int fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
-        return error_set(err, errno, "channel %u: logfile", v->channels[index].port);
+        return error_set(err, errno, "channel %s: logfile",
+                         channel_port_text(v->channels[index].port).text);
     hub_set_log(v->hub, index, fd);
     return 0;
 }
@@ -119,11 +120,13 @@ put_channel(struct vmc *v, uint16_t index, struct error *err)
                              .max = spec->device.max,
                              .conn_rate = spec->device.conn_rate,
                              .idle_s = spec->device.idle_s,
+                             .rate = spec->device.rate,
+                             .burst = spec->device.burst,
                              .accept_early = spec->device.server && !spec->device.wait,
                              .device = &spec->device,
                              .text = spec->text};
     int rc = hub_put_channel(v->hub, index, &ch);
-    return rc < 0 ? error_set(err, -rc, "channel %u", spec->port) : 0;
+    return rc < 0 ? error_set(err, -rc, "channel %s", channel_port_text(spec->port).text) : 0;
 }
 
 static int
@@ -381,6 +384,12 @@ vmc_dispatch(struct vmc *v)
     int rc = loop_turn(v->loop, 0);
     arm_timerfd(v);
     return rc;
+}
+
+void
+vmc_lift_rates(struct vmc *v)
+{
+    hub_lift_rates(v->hub);
 }
 
 bool

@@ -73,6 +73,8 @@ void vmc_set_log(struct vmc *v, uint16_t channel, int fd);
 
 // Readable when vmc_dispatch() has something to do, timers included. -1 when out of descriptors.
 int vmc_fd(struct vmc *v);
+// The guest is gone: what it has sent is handed over as fast as it goes, whatever rate= says.
+void vmc_lift_rates(struct vmc *v);
 // Every connected guest has sent its last byte and the host ends have taken all of them.
 bool vmc_guest_has_finished(const struct vmc *v);
 // Does what is due, without waiting. 0 or -errno.

@@ -125,13 +125,17 @@ parse_address(const char *key, const char *value, struct link_address *out, stru
     int rc = option_uint(&port, 1, 65535, &number, err);
     if (rc < 0)
         return rc;
-    if (host[0] == '[' && colon > host + 1 && colon[-1] == ']') {
+    bool brackets = host[0] == '[' && colon > host + 1 && colon[-1] == ']';
+    if (brackets) {
         colon[-1] = '\0';
         host++;
-    } else if (strchr(host, ':')) {
+    }
+    if (strpbrk(host, "[]") || (brackets && !strchr(host, ':')))
+        return error_set(err, 0, "option %s: '%.*s' is not an IPv6 address in brackets", key,
+                         (int)(colon - text), value);
+    if (!brackets && strchr(host, ':'))
         return error_set(err, 0, "option %s: an IPv6 address needs brackets: [%s]:%u", key, host,
                          number);
-    }
     len = snprintf(out->host, sizeof(out->host), "%s", host);
     if ((size_t)len >= sizeof(out->host))
         return error_set(err, 0, "option %s: the host is longer than %zu bytes", key,

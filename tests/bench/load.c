@@ -14,6 +14,8 @@
 // TARGET: tcp:ADDRESS:PORT, unix:PATH, or the path of a character device. udp:ADDRESS:PORT is for
 // tap_pump.c: trip, and send and receive, which keep so few datagrams under way that none is lost.
 
+#include "measure.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,13 +32,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CHUNK             (256 * 1024)
 #define CHUNKS_PER_TURN   8
 #define CONNECTIONS_MAX   16384
-#define TRIPS_MAX         (1 << 20)
 #define TRIP_BYTES_MAX    65536
 #define PATIENCE_S        5
 #define FIRST_PATIENCE_MS 3 // a SYN that nobody was there for is not sent again before a second
@@ -52,16 +52,8 @@ struct connection {
 };
 
 static struct connection connections[CONNECTIONS_MAX];
-static uint32_t trips_ns[TRIPS_MAX];
+static struct laps laps;
 static char buffer[CHUNK];
-
-static int64_t
-now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 _Noreturn static void
 fail(const char *what)
@@ -158,20 +150,6 @@ move_some(int fd, bool sends)
 }
 
 static void
-report_bulk(unsigned count, double seconds)
-{
-    uint64_t total = 0, least = UINT64_MAX, most = 0;
-    for (unsigned i = 0; i < count; i++) {
-        uint64_t bytes = connections[i].bytes;
-        total += bytes;
-        least = bytes < least ? bytes : least;
-        most = bytes > most ? bytes : most;
-    }
-    printf("{\"bytes\": %llu, \"seconds\": %.6f, \"least\": %llu, \"most\": %llu}\n",
-           (unsigned long long)total, seconds, (unsigned long long)least, (unsigned long long)most);
-}
-
-static void
 bulk(const char *target, bool sends, unsigned count, unsigned warm_ms, unsigned run_ms)
 {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -196,7 +174,10 @@ bulk(const char *target, bool sends, unsigned count, unsigned warm_ms, unsigned 
             c->bytes += now >= began ? bytes : 0;
         }
     }
-    report_bulk(count, (double)(now - began) / 1e9);
+    struct bulk_sum sum = BULK_SUM_EMPTY;
+    for (unsigned i = 0; i < count; i++)
+        bulk_sum_add(&sum, connections[i].bytes);
+    bulk_sum_report(&sum, (double)(now - began) / 1e9);
 }
 
 static size_t
@@ -248,21 +229,6 @@ exchange(int fd, size_t size)
     return true;
 }
 
-static int
-compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void
-report_trips(size_t count, int64_t took_ns)
-{
-    qsort(trips_ns, count, sizeof(trips_ns[0]), compare_u32);
-    printf("{\"count\": %zu, \"seconds\": %.6f, \"p50_us\": %.2f, \"p99_us\": %.2f}\n", count,
-           (double)took_ns / 1e9, trips_ns[count / 2] / 1e3, trips_ns[count * 99 / 100] / 1e3);
-}
-
 // Opens them, and uses each.
 static void
 open_all(const char *target, unsigned count, unsigned size)
@@ -282,35 +248,24 @@ open_all(const char *target, unsigned count, unsigned size)
 static void
 trips(unsigned connection_count, unsigned size, unsigned run_ms)
 {
-    int64_t began = now_ns(), last = began;
-    size_t count = 0;
-    while (count < TRIPS_MAX && last - began < run_ms * INT64_C(1000000)) {
-        if (!exchange(connections[count % connection_count].fd, size))
+    for (laps_begin(&laps, run_ms); laps_go_on(&laps); laps_note(&laps))
+        if (!exchange(connections[laps.count % connection_count].fd, size))
             fail("trip");
-        int64_t now = now_ns();
-        trips_ns[count++] = (uint32_t)(now - last);
-        last = now;
-    }
-    report_trips(count, last - began);
+    laps_report(&laps);
 }
 
 static void
 connect_again_and_again(const char *target, unsigned run_ms, unsigned most)
 {
-    int64_t began = now_ns(), last = began;
-    size_t count = 0;
-    while (count < most && count < TRIPS_MAX && last - began < run_ms * INT64_C(1000000)) {
+    for (laps_begin(&laps, run_ms); laps.count < most && laps_go_on(&laps); laps_note(&laps)) {
         int fd = open_target(target);
         if (fd < 0 || !exchange(fd, 1))
             fail("connect");
         close(fd);
-        int64_t now = now_ns();
-        trips_ns[count++] = (uint32_t)(now - last);
-        last = now;
     }
-    if (count == 0)
+    if (laps.count == 0)
         fail("connect");
-    report_trips(count, last - began);
+    laps_report(&laps);
 }
 
 static bool

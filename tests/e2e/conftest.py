@@ -15,9 +15,9 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from harness import devices, guests, machine, namespace, programs  # noqa: E402
+from harness import control, devices, guests, machine, namespace, programs  # noqa: E402
 from harness.processes import Processes  # noqa: E402
-from harness.services import Listener, Service  # noqa: E402
+from harness.services import Listener, Service, answer_lines  # noqa: E402
 
 DEFAULT_TIMEOUT = 30
 
@@ -142,6 +142,13 @@ def directory():
     yield from tracked_directory()
 
 
+@pytest.fixture
+def open_directory(directory):
+    """The same, where anybody may make files."""
+    directory.chmod(0o777)
+    return directory
+
+
 def _tracked_processes(directory):
     p = Processes(directory)
     yield p
@@ -189,6 +196,40 @@ def listen(request, directory):
         return made
 
     return make
+
+
+@pytest.fixture
+def service(listen, open_directory):
+    """One that answers lines, and that anybody may connect to."""
+    service = listen(open_directory / "service.sock", answer_lines)
+    os.chmod(service.path, 0o777)
+    return service
+
+
+@pytest.fixture
+def runtime(directory, monkeypatch):
+    """Where these daemons and commands meet, and nobody else."""
+    path = directory / "run"
+    monkeypatch.setenv("VMCHANNEL_RUNTIME_DIR", str(path))
+    return path
+
+
+@pytest.fixture
+def ask(processes, vmchannel, runtime):
+    """ask(WORD...) -> what the command printed; `code` is its exit status."""
+
+    def run(*words, code=0):
+        done = processes.run([vmchannel, *words])
+        assert done.returncode == code, (words, done.returncode, done.stderr)
+        return done.stderr if code else done.stdout
+
+    return run
+
+
+@pytest.fixture
+def idle_guest(make_guest, runtime):
+    """vm1, whose one channel swallows all."""
+    return control.start(make_guest("tap"), "600:null")
 
 
 @pytest.fixture(params=list(guests.KINDS))

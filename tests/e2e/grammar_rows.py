@@ -144,6 +144,8 @@ OURS = [
     ("null,logfile={n}", "logged to {n}"),
     ("null,max=7", "at most 7 at once"),
     ("null,conn-rate=5", "at most 5 opened per second"),
+    ("null,rate=64k", "at most 64k bytes per second each way (6553 at once)"),
+    ("unix:{u},rate=1M,burst=2M", "at most 1M bytes per second each way (2M at once)"),
     ("unix:{u},idle=90", "reset when idle for 90 s"),
     ("stdio,signal=off", "standard input and output, Ctrl-C is input"),
     ("unix:{u},max=3", "at most 3 at once"),

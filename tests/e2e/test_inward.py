@@ -257,6 +257,19 @@ def test_port_without_listener_gets_no_ok(guest, socket_path):
     assert receive_all(call(socket_path, b"CONNECT 99\n")) == b""
 
 
+def test_log_lines_call_it_by_a_star(make_guest, socket_path, directory):
+    guest = make_guest("tap").start(inward=[f"*:unix:{socket_path}"], options=["-vv"])
+    with listener_in(guest) as listener:
+        client = call(socket_path, b"CONNECT 22\n")
+        accept(listener)
+        read_ok(client)
+        client.close()
+        call(socket_path, b"hello\n")
+    guest.daemon.wait_for_log("channel *: conn 0: connected")
+    guest.daemon.wait_for_log("channel *: host client dropped: its first line is not CONNECT")
+    assert "channel 0" not in guest.daemon.log()
+
+
 def test_silent_clients_are_dropped_and_block_nobody_else(make_guest, socket_path):
     guest = make_guest("tap").start(inward=[f"*:unix:{socket_path}", f"22:unix:{socket_path}.ssh"])
     with listener_in(guest) as listener:
@@ -277,6 +290,9 @@ def test_memory_of_a_thousand_clients_is_given_back(make_guest, socket_path):
     guest = make_guest("tap").start(inward=[f"*:unix:{socket_path}"])
     fds = f"/proc/{guest.daemon.worker()}/fd"
     with listener_in(guest) as listener:
+        with call(socket_path, b"CONNECT 22\n") as first:  # by then the worker has its link
+            accept(listener)[0].close()
+            assert receive_all(first).startswith(b"OK")
         before = len(os.listdir(fds))
         for _ in range(1000):
             client = call(socket_path, b"CONNECT 22\n")

@@ -94,6 +94,31 @@ def test_command(make_guest):
     assert receive_exactly(g, 1) == b"x"
 
 
+@pytest.mark.parametrize("element", [
+    "<interface type='vmchannel'><source port='600'/><target path='{}' proxy='v2'/></interface>",
+    "<channel type='unix'><source path='{}'/>"
+    "<target type='guestfwd' address='10.0.2.4' port='600' proxy='v2'/></channel>"])
+@pytest.mark.parametrize("kind", ["tap", "netns"])
+def test_the_uuid_of_a_domain_is_told(make_guest, listen, socket_path, directory, processes,
+                                      vmchannel, kind, element):
+    service = listen(socket_path)
+    uuid = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
+    user = (f"<domain type='kvm'><name>vm7</name><uuid>{uuid.upper()}</uuid>"
+            f"<devices>{element.format(socket_path)}</devices></domain>")
+    (directory / "user.xml").write_text(user)
+    done = processes.run([vmchannel, "xml", directory / "user.xml"])
+    assert done.returncode == 0, done.stderr
+    (directory / "dom.xml").write_text(done.stdout)
+    assert processes.run([vmchannel, "xml", "--reverse", directory / "dom.xml"]).stdout == user
+    guest = make_guest(kind).start(options=["--xml", directory / "dom.xml"])
+    guest.daemon.wait_for_log("ready")
+    g = guest.connect()
+    source, destination, tlvs = read_header(service.accept())
+    assert source == g.getsockname() and destination == ("10.0.2.4", 600)
+    assert tlvs == {0x05: b"vmchannel/vm7/600/1", 0xE0: b"vm7", 0xE1: uuid.encode()}
+    g.close()
+
+
 def test_guest_without_an_address(listen, socket_path, directory, processes, vmchannel):
     service = listen(socket_path)
     daemon = Daemon(processes, vmchannel, ["--link", f"hybrid,path={directory}/v.sock",

@@ -14,7 +14,7 @@ import pytest
 from harness.guests import CHANNEL
 from harness.processes import command_line, wait_until
 from harness.programs import HERE
-from harness.services import answer_lines, receive_all
+from harness.services import receive_all
 
 NOBODYS_UID = "64321"  # some uid without account, groups or home
 AS_NOBODY = ["setpriv", "--reuid", NOBODYS_UID, "--regid", NOBODYS_UID, "--clear-groups",
@@ -30,19 +30,6 @@ def user(request):
 @pytest.fixture(params=list(LINKS))
 def link(request):
     return LINKS[request.param]
-
-
-@pytest.fixture
-def open_directory(directory):
-    directory.chmod(0o755)
-    return directory
-
-
-@pytest.fixture
-def service(listen, open_directory):
-    service = listen(open_directory / "service.sock", answer_lines)
-    os.chmod(service.path, 0o777)
-    return service
 
 
 @pytest.fixture

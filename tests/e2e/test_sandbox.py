@@ -110,19 +110,6 @@ def test_worker_of_root(make_guest, listen, socket_path, kind):
     held.close()
 
 
-@pytest.fixture
-def open_directory(directory):
-    directory.chmod(0o777)
-    return directory
-
-
-@pytest.fixture
-def service(listen, open_directory):
-    service = listen(open_directory / "service.sock", answer_lines)
-    os.chmod(service.path, 0o777)
-    return service
-
-
 @pytest.mark.parametrize("kind", ["tap", "packet", "netns"])
 @pytest.mark.parametrize("nested", [False, True], ids=["user", "user-in-a-namespace"])
 def test_worker_of_an_unprivileged_run(processes, program, helpers, service, kind, nested):

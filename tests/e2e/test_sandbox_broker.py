@@ -11,7 +11,6 @@ import pytest
 from harness.daemon import Daemon
 from harness.guests import CHANNEL
 from harness.processes import children_of, name_of, starters_of, wait_until
-from harness.services import answer_lines
 
 NOBODY = pwd.getpwnam("nobody")
 AS_NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
@@ -35,19 +34,6 @@ def assert_locked_up(pid, capabilities=0):
         assert int(status[name], 16) == 0, name
     # Whom a process's files in /proc belong to tells whether it is dumpable.
     assert os.stat(f"/proc/{pid}/mem").st_uid == 0
-
-
-@pytest.fixture
-def open_directory(directory):
-    directory.chmod(0o777)
-    return directory
-
-
-@pytest.fixture
-def service(listen, open_directory):
-    service = listen(open_directory / "service.sock", answer_lines)
-    os.chmod(service.path, 0o777)
-    return service
 
 
 @pytest.mark.parametrize("kind", ["tap", "packet", "netns", "stream"])

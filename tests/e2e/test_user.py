@@ -34,12 +34,6 @@ def assert_is_nobody(pid):
 
 
 @pytest.fixture
-def open_directory(directory):
-    directory.chmod(0o777)
-    return directory
-
-
-@pytest.fixture
 def service(listen, open_directory):
     service = listen(open_directory / "service.sock", answer_lines)
     os.chown(service.path, NOBODY.pw_uid, -1)

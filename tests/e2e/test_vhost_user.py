@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -33,12 +34,12 @@ class Side:
         self.system, self.directory = system, directory
         self.path = directory / "vhost.sock"
 
-    def start_daemon(self):
+    def start_daemon(self, bulk_options=""):
         server = ",server=on" if self.role == "listen" else ""
         self.daemon = Daemon(self.processes, self.vmchannel, [
             "-v", "--link", f"vhost-user,path={self.path}{server}",
             "-vmchannel", f"600:unix:{self.directory}/lines",
-            "-vmchannel", f"601:unix:{self.directory}/bulk"])
+            "-vmchannel", f"601:unix:{self.directory}/bulk{bulk_options}"])
         if self.role == "listen":
             self.daemon.wait_until_up(self.path.exists, "the socket")
 
@@ -99,6 +100,17 @@ def test_bytes_are_exact(side, listen, processes, helpers, directory):
     expect_talk(side.machine)
     expect_exact_transfer(side.machine, processes, helpers, directory / "bulk")
     assert side.machine.probe("connect", CHANNEL, 666)["error"] == "ECONNREFUSED"
+    assert side.machine.power_off() == 0
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("side", ["listen"], indirect=True)
+def test_a_rate_holds_and_bytes_are_exact(side, processes, helpers, directory):
+    side.start_daemon(",rate=1M,burst=64k")
+    side.start_machine()
+    began = time.monotonic()
+    expect_exact_transfer(side.machine, processes, helpers, directory / "bulk", 1 << 20)
+    assert time.monotonic() - began >= 4 - 1 / 16  # 4 MiB each way
     assert side.machine.power_off() == 0
 
 

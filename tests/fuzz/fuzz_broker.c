@@ -31,6 +31,7 @@ static int service = -1;
 static struct sockaddr_un service_name;
 static socklen_t service_name_len;
 static uint32_t answers;
+static unsigned unheard; // messages since the last turn
 static bool fresh_opened;
 static bool fresh_asked;
 
@@ -107,6 +108,13 @@ turn(void)
     int rc = loop_turn(broker_loop, 0);
     assert(rc == 0);
     hear();
+    unheard = 0;
+}
+
+// What the service has not accepted: its backlog holds all that an input can open.
+static void
+accept_all(void)
+{
     for (int fd; (fd = accept4(service, NULL, NULL, SOCK_CLOEXEC)) >= 0;)
         close(fd);
 }
@@ -146,6 +154,7 @@ run_message(struct cursor *c)
     }
     if (len > 0)
         fdpass_send(worker_sock, bytes, len, fds, nfds);
+    unheard++;
     if (!(how & 0x20))
         turn();
 }
@@ -206,7 +215,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < MESSAGES && c.left > 0 && !killed; i++)
         run_message(&c);
     // It hears a bounded number in one turn.
-    for (int i = 0; i < 2 + MESSAGES / 64; i++)
+    for (unsigned left = 2 + unheard / 64; left > 0; left--)
         turn();
     if (!killed) {
         const struct message m = {.type = MESSAGE_OPEN, .session = FRESH};
@@ -219,6 +228,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     broker_free(b);
     close(worker_sock);
     close(sv[1]);
+    accept_all();
     assert(lowest_free_fd() == fd_before); // nothing that was passed is kept
     return 0;
 }

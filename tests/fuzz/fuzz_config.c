@@ -54,7 +54,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct cursor c = cursor_of(data, size);
     char *text = fuzz_string(&c, size);
-    struct guest_config g;
+    static struct guest_config g;
     guest_config_init(&g);
     char *rest = text;
     for (char *line; (line = strsep(&rest, "\n"));) {

@@ -13,6 +13,7 @@
 #include "link/vnet_hdr.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -153,8 +154,15 @@ world_fini(void)
 static void
 echo(void)
 {
-    char bytes[4096];
+    static char bytes[4096];
+    struct pollfd ready[ENDS];
+    for (size_t i = 0; i < w.end_count; i++)
+        ready[i] = (struct pollfd){.fd = w.ends[i], .events = POLLIN};
+    if (w.end_count == 0 || poll(ready, w.end_count, 0) == 0)
+        return;
     for (size_t i = 0; i < w.end_count; i++) {
+        if (!ready[i].revents)
+            continue;
         ssize_t n = recv(w.ends[i], bytes, sizeof(bytes), MSG_DONTWAIT);
         if (n > 0)
             send(w.ends[i], bytes, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -10,9 +10,9 @@
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct link_spec spec, again;
+    static struct link_spec spec, again;
     struct error err = {{0}};
-    char name[1024], name_again[1024], tiny[8];
+    static char name[1024], name_again[1024], tiny[8];
     struct cursor c = cursor_of(data, size);
     char *text = fuzz_string(&c, 2048);
     int rc = link_spec_parse(text, &spec, &err);

@@ -27,10 +27,14 @@
 static struct guest_memory memory;
 static uint8_t *driver; // the same bytes, as the guest has them
 
-struct racer {
+// One thread for all inputs, which waits in between.
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool wanted, busy; // under the lock
     struct cursor writes;
     _Atomic bool stop;
-};
+} racer = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 // Two regions side by side in the guest's addresses, and apart in ours; a hole behind them.
 static void
@@ -88,19 +92,63 @@ put_u16(size_t at, uint16_t v)
     atomic_store((_Atomic uint16_t *)(void *)(driver + at), v);
 }
 
-static void *
-race(void *arg)
+static void
+write_until_stopped(void)
 {
-    struct racer *r = arg;
-    while (!r->stop) {
-        for (struct cursor c = r->writes; c.left >= 3 && !r->stop;) {
+    while (!racer.stop) {
+        for (struct cursor c = racer.writes; c.left >= 3 && !racer.stop;) {
             size_t at = cursor_u16(&c) & ~7u;
             uint64_t v = 0;
             cursor_bytes(&c, &v, c.left < 8 ? c.left : 8);
             *(volatile uint64_t *)(void *)(driver + at) = v;
         }
     }
+}
+
+static void *
+race(void *arg)
+{
+    pthread_mutex_lock(&racer.lock);
+    for (;;) {
+        while (!racer.wanted)
+            pthread_cond_wait(&racer.changed, &racer.lock);
+        racer.wanted = false;
+        racer.busy = true;
+        pthread_mutex_unlock(&racer.lock);
+        write_until_stopped();
+        pthread_mutex_lock(&racer.lock);
+        racer.busy = false;
+        pthread_cond_broadcast(&racer.changed);
+    }
     return NULL;
+}
+
+static void
+race_begin(struct cursor writes)
+{
+    static bool exists;
+    static pthread_t thread;
+    if (!exists)
+        exists = pthread_create(&thread, NULL, race, NULL) == 0;
+    assert(exists);
+    pthread_mutex_lock(&racer.lock);
+    racer.writes = writes;
+    racer.stop = false;
+    racer.wanted = true;
+    pthread_cond_broadcast(&racer.changed);
+    pthread_mutex_unlock(&racer.lock);
+}
+
+// Then it writes no more. It may not have come to write at all.
+static void
+race_end(void)
+{
+    racer.stop = true;
+    pthread_mutex_lock(&racer.lock);
+    racer.wanted = false;
+    while (racer.busy)
+        pthread_cond_wait(&racer.changed, &racer.lock);
+    pthread_mutex_unlock(&racer.lock);
 }
 
 static bool
@@ -214,21 +262,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         addr.avail += where;
     addr.log_used = memory.logging = how & 32;
     struct error err = {{0}};
-    struct racer r = {.writes = {0}};
-    pthread_t thread;
     bool races = how & 64;
-    if (races) {
-        r.writes = cursor_take(&c, cursor_u8(&c));
-        int rc = pthread_create(&thread, NULL, race, &r);
-        assert(rc == 0);
-    }
+    if (races)
+        race_begin(cursor_take(&c, cursor_u8(&c)));
     if (virtqueue_start(&q, &addr, &err) < 0)
         fuzz_expect_reason(&err);
     for (int i = 0; i < OPS && c.left > 0; i++)
         run_op(&q, &addr, &c);
-    r.stop = true;
     if (races)
-        pthread_join(thread, NULL);
+        race_end();
     // Started anew behind a driver that behaves, it works.
     memset(driver, 0, 2 * REGION);
     q.size = 4;

@@ -10,7 +10,7 @@
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct vmi vmi;
+    static struct vmi vmi;
     struct error err = {{0}};
     char *text = (char *)fuzz_exact(data, size);
     int rc = vmi_parse(text, size, &vmi, &err);

@@ -24,8 +24,10 @@ LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
 ENV = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:handle_segv=1:"
                     "allow_user_segv_handler=1:handle_abort=1:"
-                    # An input frees less than this, and its memory stays in the cache.
-                    "quarantine_size_mb=16:malloc_context_size=8",
+                    # What an input frees and a few before it; this much stays in the cache. A
+                    # crash that is run again by hand tells where memory was made and freed.
+                    "quarantine_size_mb=4:thread_local_quarantine_size_kb=64:"
+                    "malloc_context_size=1",
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
 }
 

@@ -1,23 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fuzzes for long, one program at a time, each for a minute: by turns the target that has made the
-fewest executions so far, and the one that makes most per second.
+"""Fuzzes for long, each target for a minute: the one that has made the fewest executions so far,
+and every fourth time the one that makes most per second.
 
-usage: turns.py BUILD SECONDS
+usage: turns.py BUILD SECONDS [JOBS [TARGET...]]
 
-BUILD is a build directory of `make fuzz`. What was done is noted as run.py does, for ledger.py; a
-target that failed has no more turns.
+BUILD is a build directory of `make fuzz`. JOBS targets run at a time (1), of those named or of all.
+What was done is noted as run.py does, for ledger.py; a target that failed has no more turns.
 """
 
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 LEDGER = Path(__file__).resolve().with_name("ledger.json")
 TURN_S = 60
+FASTEST_EVERY = 4  # turns
 PATIENCE = "-timeout=600"  # at the lowest priority an input may wait for long
 
 
@@ -30,42 +32,65 @@ def introspect(build):
 
 
 def done_so_far(notes):
+    """Executions of each target, and how many a second it made when it ran last."""
     known = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}
-    made = {name: [of["executions"], of["seconds"]] for name, of in known.items()}
+    made = {name: [of["executions"], of["executions"] / max(1, of["seconds"])]
+            for name, of in known.items()}
     for line in notes.read_text().splitlines() if notes.exists() else []:
         run = json.loads(line)
         of = made.setdefault(run["target"], [0, 0])
         of[0] += run["executions"]
-        of[1] += run["seconds"]
+        of[1] = run["executions"] / max(1, run["seconds"])
     return made
 
 
-def choose(targets, made, turn):
-    rate = {name: made[name][0] / max(1, made[name][1]) if name in made else 0 for name in targets}
-    if turn % 2:
-        return max(targets, key=rate.get)
-    return min(targets, key=lambda name: made.get(name, [0, 0])[0])
+class Turns:
+    def __init__(self, build, seconds, names):
+        self.build, self.end = build, time.monotonic() + seconds
+        self.notes = Path(build) / "tests/fuzz/ledger.jsonl"
+        known = introspect(build)
+        self.waiting = {name: known[name] for name in names or known}
+        self.count = 0
+        self.lock = threading.Lock()
+
+    def take(self):
+        """Who is next; it waits no more, so that no target runs twice at a time."""
+        with self.lock:
+            if not self.waiting:
+                return None, None
+            made = done_so_far(self.notes)
+            self.count += 1
+            if self.count % FASTEST_EVERY:
+                name = min(self.waiting, key=lambda n: made.get(n, [0, 0])[0])
+            else:
+                name = max(self.waiting, key=lambda n: made.get(n, [0, 0])[1])
+            return name, self.waiting.pop(name)
+
+    def job(self):
+        while (left := int(self.end - time.monotonic())) > 0:
+            name, command = self.take()
+            if not name:
+                return
+            env = {**os.environ, "FUZZ_S": str(min(TURN_S, left))}
+            done = subprocess.run([*command, PATIENCE], cwd=self.build, env=env,
+                                  stdin=subprocess.DEVNULL)
+            if done.returncode == 0:
+                with self.lock:
+                    self.waiting[name] = command
 
 
-def main(build, seconds):
-    end = time.monotonic() + float(seconds)
-    notes = Path(build) / "tests/fuzz/ledger.jsonl"
-    targets = introspect(build)
-    turn = 0
-    while targets and time.monotonic() < end:
-        name = choose(targets, done_so_far(notes), turn)
-        turn += 1
-        left = max(1, min(TURN_S, int(end - time.monotonic())))
-        env = {**os.environ, "FUZZ_S": str(left)}
-        done = subprocess.run([*targets[name], PATIENCE], cwd=build, env=env,
-                              stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            del targets[name]
+def main(build, seconds, jobs="1", *names):
+    turns = Turns(build, float(seconds), names)
+    threads = [threading.Thread(target=turns.job) for _ in range(int(jobs))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     return 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         print(__doc__.split("\n\n")[1], file=sys.stderr)
         sys.exit(2)
     sys.exit(main(*sys.argv[1:]))

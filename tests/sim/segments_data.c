@@ -1,56 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // An open connection under attack: windows that close, shrink and never open again, data in every
-// wrong order, acknowledgements of nothing, urgent bytes, FINs out of place.
+// wrong order, acknowledgements of nothing, urgent bytes.
 
-#include "rig.h"
+#include "segments.h"
 
-#include "../unit/test.h"
-
-#define PORT      40000
 #define MINUTE_US (60 * RIG_SECOND_US)
-
-#define SEGMENT(...) (&(struct segment_spec){.sport = PORT, __VA_ARGS__})
-
-static struct rig *
-rig(struct guest *g)
-{
-    static struct rig r;
-
-    rig_init(&r, 0);
-    guest_connect(g, &r, PORT);
-    rig_clear(&r);
-    return &r;
-}
-
-static void
-finish(struct rig *r)
-{
-    rig_assert_alive(r);
-    rig_fini(r);
-}
-
-static void
-fill(uint8_t *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        bytes[i] = (uint8_t)(i * 31 + i / 256);
-}
-
-// One byte range of a stream that begins at the guest's seq, which does not move.
-static void
-send_range(struct rig *r, const struct guest *g, const uint8_t *bytes, size_t at, size_t len)
-{
-    rig_clear(r);
-    rig_send(r, SEGMENT(.seq = g->seq + (uint32_t)at, .ack = g->ack, .flags = ACK, .window = 30000,
-                        .payload = bytes + at, .payload_len = len));
-}
 
 // --- acknowledgements ----------------------------------------------------------------------------
 
 TEST(ack_of_unsent_data_changes_nothing)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     struct tcp_view v;
 
     rig_send(r, SEGMENT(.seq = g.seq, .ack = g.ack + 1, .flags = ACK, .window = 30000,
@@ -66,7 +27,7 @@ TEST(ack_of_unsent_data_changes_nothing)
 TEST(a_storm_of_duplicate_acks_sends_little)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint64_t before;
 
     guest_send(&g, ACK, (uint8_t[1400]){1}, 1400);
@@ -100,7 +61,7 @@ send_sack(struct rig *r, const struct guest *g, const uint32_t *edges, size_t bl
 TEST(sack_of_nonsense_changes_nothing)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t bytes[3000];
 
     fill(bytes, sizeof(bytes));
@@ -135,7 +96,7 @@ TEST(sack_of_nonsense_changes_nothing)
 TEST(a_window_that_stays_closed_is_probed_for_ever)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t bytes[2000];
     size_t probes = 0;
 
@@ -166,7 +127,7 @@ TEST(a_window_that_stays_closed_is_probed_for_ever)
 TEST(a_closed_window_and_silence_is_given_up)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
 
     g.window = 0;
     guest_send(&g, ACK, "data", 4);
@@ -179,7 +140,7 @@ TEST(a_closed_window_and_silence_is_given_up)
 TEST(a_window_that_shrinks_below_what_was_sent_loses_nothing)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t bytes[4000];
 
     fill(bytes, sizeof(bytes));
@@ -206,7 +167,7 @@ TEST(a_window_that_shrinks_below_what_was_sent_loses_nothing)
 TEST(our_closed_window_answers_probes_and_opens_once)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     static uint8_t bytes[RIG_RING + 100];
     struct tcp_view v;
     size_t at = 0;
@@ -245,7 +206,7 @@ TEST(our_closed_window_answers_probes_and_opens_once)
 TEST(acks_count_while_our_window_is_closed)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     static uint8_t bytes[RIG_RING];
     struct iovec iov[2];
 
@@ -274,7 +235,7 @@ TEST(acks_count_while_our_window_is_closed)
 TEST(a_lost_window_update_is_made_up_for)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t bytes[1000];
     struct tcp_view v;
 
@@ -297,7 +258,7 @@ TEST(a_lost_window_update_is_made_up_for)
 TEST(data_beyond_the_window_is_cut)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     static uint8_t bytes[RIG_RING + 2000];
     uint32_t begin = g.seq;
     struct tcp_view v;
@@ -321,7 +282,7 @@ TEST(data_beyond_the_window_is_cut)
 TEST(single_bytes_from_the_last_to_the_first)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t bytes[1000];
 
     fill(bytes, sizeof(bytes));
@@ -339,7 +300,7 @@ TEST(single_bytes_from_the_last_to_the_first)
 TEST(every_other_byte_then_the_rest)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t bytes[1000];
 
     fill(bytes, sizeof(bytes));
@@ -357,7 +318,7 @@ TEST(every_other_byte_then_the_rest)
 TEST(overlapping_retransmissions_with_other_bytes_deliver_each_place_once)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t truth[3000], lie[3000];
 
     fill(truth, sizeof(truth));
@@ -379,7 +340,7 @@ TEST(overlapping_retransmissions_with_other_bytes_deliver_each_place_once)
 TEST(a_flood_of_old_segments_is_answered_one_for_one_at_most)
 {
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint64_t before;
 
     guest_echo(&g, 2000);
@@ -394,13 +355,11 @@ TEST(a_flood_of_old_segments_is_answered_one_for_one_at_most)
     finish(r);
 }
 
-// --- urgent and FIN ------------------------------------------------------------------------------
-
 TEST(urgent_pointers_are_ignored_and_the_bytes_kept)
 {
     static const uint16_t pointers[] = {0, 1, 5, 6, 65535};
     struct guest g;
-    struct rig *r = rig(&g);
+    struct rig *r = rig_connected(&g);
     uint8_t bytes[1000];
 
     fill(bytes, sizeof(bytes));
@@ -416,130 +375,5 @@ TEST(urgent_pointers_are_ignored_and_the_bytes_kept)
     assert_int_equal(r->stream_len, 500);
     assert_memory_equal(r->stream, bytes, 500);
     assert_true(r->conn[r->last_conn].at_end);
-    finish(r);
-}
-
-TEST(fin_with_data)
-{
-    struct guest g;
-    struct rig *r = rig(&g);
-
-    g.received_len = 0;
-    guest_send(&g, FIN | ACK | PSH, "last words", 10);
-    guest_pump(&g);
-    assert_int_equal(g.received_len, 10);
-    assert_true(g.fin_seen);
-    assert_int_equal(r->reason, STACK_CLOSED);
-    assert_int_equal(r->closes, 1);
-    finish(r);
-}
-
-TEST(fin_before_the_data_in_front_of_it)
-{
-    struct guest g;
-    struct rig *r = rig(&g);
-    uint8_t bytes[1000];
-
-    fill(bytes, sizeof(bytes));
-    r->keep_silent = true;
-    rig_send(r, SEGMENT(.seq = g.seq + 1000, .ack = g.ack, .flags = FIN | ACK, .window = 30000));
-    assert_false(r->conn[r->last_conn].at_end);
-    send_range(r, &g, bytes, 600, 400);
-    send_range(r, &g, bytes, 0, 600);
-    assert_int_equal(r->stream_len, 1000);
-    assert_true(r->conn[r->last_conn].at_end);
-    finish(r);
-}
-
-TEST(data_behind_the_fin_is_not_delivered)
-{
-    struct guest g;
-    struct rig *r = rig(&g);
-
-    r->keep_silent = true;
-    guest_send(&g, FIN | ACK, "end", 3);
-    rig_send(r, SEGMENT(.seq = g.seq, .ack = g.ack, .flags = ACK, .window = 30000,
-                        .payload = "more", .payload_len = 4));
-    rig_send(r, SEGMENT(.seq = g.seq + 4, .ack = g.ack, .flags = ACK | FIN, .window = 30000));
-    assert_int_equal(r->stream_len, 3);
-    finish(r);
-}
-
-TEST(a_second_fin_elsewhere_does_not_move_the_end)
-{
-    struct guest g;
-    struct rig *r = rig(&g);
-    uint8_t bytes[1000];
-
-    fill(bytes, sizeof(bytes));
-    r->keep_silent = true;
-    rig_send(r, SEGMENT(.seq = g.seq + 1000, .ack = g.ack, .flags = FIN | ACK, .window = 30000));
-    rig_send(r, SEGMENT(.seq = g.seq + 500, .ack = g.ack, .flags = FIN | ACK, .window = 30000));
-    rig_send(r, SEGMENT(.seq = g.seq + 2000, .ack = g.ack, .flags = FIN | ACK, .window = 30000));
-    send_range(r, &g, bytes, 0, 1000);
-    assert_in_range(r->stream_len, 500, 1000);
-    assert_true(r->conn[r->last_conn].at_end);
-    finish(r);
-}
-
-TEST(fin_again_in_last_ack_is_acknowledged_again)
-{
-    struct guest g;
-    struct rig *r = rig(&g);
-    struct tcp_view v;
-
-    guest_send(&g, FIN | ACK, NULL, 0); // the host answers with its own FIN: LAST-ACK
-    for (int i = 0; i < 5; i++) {
-        rig_clear(r);
-        g.seq--;
-        guest_send(&g, FIN | ACK, NULL, 0);
-        assert_true(rig_find(r, PORT, ACK, &v));
-        assert_int_equal(v.ack, g.seq);
-        assert_int_equal(r->closes, 0);
-    }
-    rig_run(r, 2 * RIG_SECOND_US); // and the host's FIN comes again
-    assert_true(rig_find(r, PORT, FIN, &v));
-    guest_pump(&g);
-    assert_int_equal(r->closes, 1);
-    finish(r);
-}
-
-TEST(half_closed_by_the_guest_the_host_still_sends)
-{
-    struct guest g;
-    struct rig *r = rig(&g);
-    struct iovec iov[2];
-
-    r->keep_silent = true; // does not answer the FIN with its own
-    guest_send(&g, FIN | ACK, NULL, 0);
-    rig_run(r, 60 * MINUTE_US);
-    assert_int_not_equal(stack_send_iov(r->stack, r->last_conn, iov), 0);
-    memcpy(iov[0].iov_base, "late", 4);
-    stack_send_commit(r->stack, r->last_conn, 4);
-    rig_shutdown(r, r->last_conn);
-    stack_flush(r->stack, r->now_us);
-    guest_pump(&g);
-    assert_int_equal(g.received_len, 4);
-    assert_true(g.fin_seen);
-    assert_int_equal(r->reason, STACK_CLOSED);
-    assert_int_equal(r->closes, 1);
-    finish(r);
-}
-
-TEST(half_closed_by_the_host_the_guest_still_sends)
-{
-    struct guest g;
-    struct rig *r = rig(&g);
-
-    rig_shutdown(r, r->last_conn);
-    stack_flush(r->stack, r->now_us);
-    guest_pump(&g);
-    assert_true(g.fin_seen);
-    rig_run(r, 60 * MINUTE_US);
-    guest_send(&g, ACK, "late", 4);
-    assert_int_equal(r->stream_len, 4);
-    guest_send(&g, ACK | FIN, NULL, 0);
-    assert_int_equal(r->closes, 1);
-    assert_int_equal(r->reason, STACK_CLOSED);
     finish(r);
 }

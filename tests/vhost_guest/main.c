@@ -13,23 +13,23 @@
 // buffer=BYTES. Without: what a Linux guest of QEMU's has.
 #include "guest.h"
 
+#include "../bench/measure.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_US      5000000
 #define IDLE_PATIENCE_US 25000000
 #define CONNECTIONS_MAX  1024
-#define TRIPS_MAX        (1 << 20)
 #define OPENING_MAX      64 // connections under way at once
 #define ENDLESS          UINT64_MAX
 
 static struct peer peers[CONNECTIONS_MAX];
-static uint32_t trips_ns[TRIPS_MAX];
+static struct laps laps;
 
 _Noreturn static void
 fail(const char *what)
@@ -48,14 +48,6 @@ number(const char *text)
     return (unsigned)n;
 }
 
-static uint64_t
-now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static void
 open_one(struct guest *g, struct peer *p, uint16_t port)
 {
@@ -72,21 +64,7 @@ open_one(struct guest *g, struct peer *p, uint16_t port)
 // --- modes ---------------------------------------------------------------------------------------
 
 static void
-report_bulk(unsigned count, const uint64_t *before, bool sends, double seconds)
-{
-    uint64_t total = 0, least = UINT64_MAX, most = 0;
-    for (unsigned i = 0; i < count; i++) {
-        uint64_t bytes = (sends ? peers[i].sent : peers[i].received) - before[i];
-        total += bytes;
-        least = bytes < least ? bytes : least;
-        most = bytes > most ? bytes : most;
-    }
-    printf("{\"bytes\": %llu, \"seconds\": %.6f, \"least\": %llu, \"most\": %llu}\n",
-           (unsigned long long)total, seconds, (unsigned long long)least, (unsigned long long)most);
-}
-
-static void
-turn_until(struct guest *g, uint64_t ends_ns)
+turn_until(struct guest *g, int64_t ends_ns)
 {
     while (now_ns() < ends_ns)
         guest_turn(g, 10, -1);
@@ -102,12 +80,15 @@ bulk(struct guest *g, uint16_t port, bool sends, unsigned count, unsigned warm_m
         peers[i].to_send = sends ? ENDLESS : 0;
         open_one(g, &peers[i], port);
     }
-    turn_until(g, now_ns() + warm_ms * UINT64_C(1000000));
+    turn_until(g, now_ns() + warm_ms * INT64_C(1000000));
     for (unsigned i = 0; i < count; i++)
         before[i] = sends ? peers[i].sent : peers[i].received;
-    uint64_t began = now_ns();
-    turn_until(g, began + run_ms * UINT64_C(1000000));
-    report_bulk(count, before, sends, (double)(now_ns() - began) / 1e9);
+    int64_t began = now_ns();
+    turn_until(g, began + run_ms * INT64_C(1000000));
+    struct bulk_sum sum = BULK_SUM_EMPTY;
+    for (unsigned i = 0; i < count; i++)
+        bulk_sum_add(&sum, (sends ? peers[i].sent : peers[i].received) - before[i]);
+    bulk_sum_report(&sum, (double)(now_ns() - began) / 1e9);
 }
 
 static void
@@ -153,21 +134,6 @@ exchange(struct guest *g, struct peer *p, unsigned size)
     }
 }
 
-static int
-compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void
-report_trips(size_t count, uint64_t took_ns)
-{
-    qsort(trips_ns, count, sizeof(trips_ns[0]), compare_u32);
-    printf("{\"count\": %zu, \"seconds\": %.6f, \"p50_us\": %.2f, \"p99_us\": %.2f}\n", count,
-           (double)took_ns / 1e9, trips_ns[count / 2] / 1e3, trips_ns[count * 99 / 100] / 1e3);
-}
-
 static void
 trips(struct guest *g, uint16_t port, unsigned size, unsigned run_ms)
 {
@@ -175,34 +141,23 @@ trips(struct guest *g, uint16_t port, unsigned size, unsigned run_ms)
     open_one(g, p, port);
     for (int i = 0; i < 20; i++)
         exchange(g, p, size);
-    uint64_t began = now_ns(), last = began;
-    size_t count = 0;
-    while (count < TRIPS_MAX && last - began < run_ms * UINT64_C(1000000)) {
+    for (laps_begin(&laps, run_ms); laps_go_on(&laps); laps_note(&laps))
         exchange(g, p, size);
-        uint64_t now = now_ns();
-        trips_ns[count++] = (uint32_t)(now - last);
-        last = now;
-    }
-    report_trips(count, last - began);
+    laps_report(&laps);
 }
 
 static void
 connect_again_and_again(struct guest *g, uint16_t port, unsigned run_ms, unsigned most)
 {
-    uint64_t began = now_ns(), last = began;
-    size_t count = 0;
-    while (count < most && count < TRIPS_MAX && last - began < run_ms * UINT64_C(1000000)) {
+    for (laps_begin(&laps, run_ms); laps.count < most && laps_go_on(&laps); laps_note(&laps)) {
         struct peer p = {.conn = STACK_NO_CONN};
         open_one(g, &p, port);
         exchange(g, &p, 1);
         guest_close(g, &p);
-        uint64_t now = now_ns();
-        trips_ns[count++] = (uint32_t)(now - last);
-        last = now;
     }
-    if (count == 0)
+    if (laps.count == 0)
         fail("connect");
-    report_trips(count, last - began);
+    laps_report(&laps);
 }
 
 static void
@@ -210,7 +165,7 @@ first(struct guest *g, uint16_t port)
 {
     open_one(g, &peers[0], port);
     exchange(g, &peers[0], 1);
-    printf("{\"answered_ns\": %llu}\n", (unsigned long long)now_ns());
+    printf("{\"answered_ns\": %lld}\n", (long long)now_ns());
 }
 
 static void

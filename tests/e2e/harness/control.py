@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A varlink client of the tests' own (varlink.org): JSON and a NUL, one reply for one call."""
+"""A guest with a control socket, and a varlink client of the tests' own (varlink.org): JSON and a
+NUL, one reply for one call."""
 
 import array
 import json
 import socket
 
 INTERFACE = "org.vmchannel.Control"
+
+
+def start(guest, *channels, name="vm1", options=()):
+    guest.start(*channels, options=("--name", name, *options))
+    guest.daemon.wait_for_log("ready")
+    return guest
 
 
 class Varlink:

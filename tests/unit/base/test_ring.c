@@ -295,6 +295,26 @@ TEST(trimming_leaves_the_first_pages_of_the_next_slots)
     ring_pool_fini(&pool);
 }
 
+TEST(a_pool_is_dirty_from_its_first_use_to_a_trim)
+{
+    struct ring_pool pool;
+    struct ring rings[3];
+    ring_pool_init(&pool, 4, SLOT);
+    assert_false(ring_pool_is_dirty(&pool));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i <= round; i++) {
+            ring_init(&rings[i]);
+            ring_acquire(&pool, &rings[i]);
+        }
+        for (int i = 0; i <= round; i++)
+            ring_release(&pool, &rings[i]);
+        assert_true(ring_pool_is_dirty(&pool));
+        ring_pool_trim(&pool, 0);
+        assert_false(ring_pool_is_dirty(&pool));
+    }
+    ring_pool_fini(&pool);
+}
+
 static void
 expect_abort(void (*fn)(struct ring_pool *, struct ring *))
 {

@@ -25,6 +25,7 @@
 
 struct setup {
     char dir[64];
+    char control[80]; // the path, for be_controlled()
     struct guest_config guest;
     struct broker_config config;
     unsigned nth_max;                                     // of one call; 0: all
@@ -210,4 +211,11 @@ listen_at_path(struct setup *s)
 {
     snprintf(s->config.link.path, sizeof(s->config.link.path), "%s/l", s->dir);
     s->config.link.server = true;
+}
+
+static inline void
+be_controlled(struct setup *s)
+{
+    snprintf(s->control, sizeof(s->control), "%s/c", s->dir);
+    s->config.control_path = s->control;
 }

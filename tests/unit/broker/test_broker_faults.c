@@ -7,11 +7,9 @@
 TEST(locked_up_broker_loses_its_worker)
 {
     struct setup s;
-    char control[80];
     setup_init(&s, true);
     listen_at_path(&s);
-    snprintf(control, sizeof(control), "%s/c", s.dir);
-    s.config.control_path = control;
+    be_controlled(&s);
     s.config.removes_link_dir = true;
     s.meanwhile = lose_worker;
     s.nth_max = NTH_MAX;
@@ -43,11 +41,9 @@ TEST(locked_up_broker_of_other_devices)
 TEST(broker_serves_a_control_client)
 {
     struct setup s;
-    char control[80];
     setup_init(&s, false);
     listen_at_path(&s);
-    snprintf(control, sizeof(control), "%s/c", s.dir);
-    s.config.control_path = control;
+    be_controlled(&s);
     s.meanwhile = be_asked;
     s.nth_max = NTH_MAX;
     add(&s, "600:unix:", "/s,server");
@@ -58,12 +54,10 @@ TEST(broker_serves_a_control_client)
 TEST(broker_serves_a_control_client_on_a_hybrid_link)
 {
     struct setup s;
-    char control[80];
     setup_init(&s, false);
     s.config.link.kind = LINK_HYBRID;
     snprintf(s.config.link.path, sizeof(s.config.link.path), "%s/h", s.dir);
-    snprintf(control, sizeof(control), "%s/c", s.dir);
-    s.config.control_path = control;
+    be_controlled(&s);
     s.guest.access.mode = 0660;
     s.meanwhile = be_asked;
     s.nth_max = 6;
@@ -107,14 +101,12 @@ TEST(broker_becomes_another_user)
 {
     static const struct run_as nobody = {"nobody", 65534, 65534, 65534};
     struct setup s;
-    char control[80];
     if (geteuid() != 0)
         skip();
     setup_init(&s, true);
     assert_int_equal(chown(s.dir, 65534, 65534), 0);
     listen_at_path(&s);
-    snprintf(control, sizeof(control), "%s/c", s.dir);
-    s.config.control_path = control;
+    be_controlled(&s);
     s.config.user = &nobody;
     s.guest.access = (struct unix_access){0660, (uid_t)-1, (gid_t)-1};
     add(&s, "600:unix:", "/s,server");

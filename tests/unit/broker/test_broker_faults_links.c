@@ -39,13 +39,11 @@ TEST(packet_socket_is_opened_anew_by_the_starter)
 TEST(broker_of_a_namespace)
 {
     struct setup s;
-    char control[80];
     struct ns ns = ns_open();
     setup_init(&s, true);
     s.config.link.kind = LINK_NETNS;
     snprintf(s.config.link.path, sizeof(s.config.link.path), "%s", ns.path);
-    snprintf(control, sizeof(control), "%s/c", s.dir);
-    s.config.control_path = control;
+    be_controlled(&s);
     s.meanwhile = be_asked;
     s.nth_max = 2;
     add(&s, "600-602:null", NULL);

@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define RIG_RELAYS_MAX 256 // of one loop, at once
+
 // A program at the far end of a relay.
 struct program {
     int fd;
@@ -40,6 +42,7 @@ struct relay {
 
 struct rig {
     struct loop *loop;
+    struct ring_pool kept;
     unsigned turns;
 };
 
@@ -56,6 +59,7 @@ rig_init(struct rig *rig)
     signal(SIGPIPE, SIG_IGN);
     *rig = (struct rig){.loop = loop_new()};
     assert_non_null(rig->loop);
+    assert_int_equal(ring_pool_init(&rig->kept, 2 * RIG_RELAYS_MAX, SPLICE_KEPT_BYTES), 0);
 }
 
 static inline void
@@ -63,6 +67,8 @@ rig_fini(struct rig *rig)
 {
     loop_turn(rig->loop, 0); // deferred frees
     loop_free(rig->loop);
+    assert_int_equal(rig->kept.free_count, rig->kept.slots);
+    ring_pool_fini(&rig->kept);
 }
 
 static inline void
@@ -107,7 +113,7 @@ relay_init(struct relay *r, struct rig *rig, uint32_t seed)
         .guest = {.fd = guest[0], .seed = seed, .expects = seed + 1},
         .host = {.fd = host[0], .seed = seed + 1, .expects = seed},
     };
-    r->splice = splice_new(rig->loop, guest[1], host[1], relay_on_done, r);
+    r->splice = splice_new(rig->loop, &rig->kept, guest[1], host[1], relay_on_done, r);
     assert_non_null(r->splice);
 }
 

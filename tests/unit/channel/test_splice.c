@@ -310,7 +310,7 @@ TEST(a_burst_larger_than_a_turn_needs_no_further_event)
         .host = {.fd = host[0], .expects = 14},
     };
     program_run(&r.guest);
-    r.splice = splice_new(rig.loop, guest[1], host[1], relay_on_done, &r);
+    r.splice = splice_new(rig.loop, &rig.kept, guest[1], host[1], relay_on_done, &r);
     int moved = 0;
     loop_turn(rig.loop, 1);
     assert_int_equal(ioctl(r.host.fd, FIONREAD, &moved), 0);

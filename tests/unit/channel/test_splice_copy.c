@@ -4,6 +4,7 @@
 #include "splice_rig.h"
 
 #include <dirent.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -80,6 +81,7 @@ TEST(what_a_full_sink_leaves_of_a_copy_is_kept)
     struct relay r;
     rig_init(&rig);
     relay_init(&r, &rig, 50);
+    size_t heap = mallinfo2().uordblks;
 
     // Small pieces, each in a turn of its own, until the service's socket takes no more.
     r.host.stalled = true;
@@ -92,6 +94,8 @@ TEST(what_a_full_sink_leaves_of_a_copy_is_kept)
     rig_settle(&rig, &r);
     r.host.to_send = 1000; // the other way goes on
     RUN_UNTIL(&rig, &r, r.guest.received == 1000);
+    assert_int_equal(rig.kept.free_count, rig.kept.slots - 1); // there, and in no memory of its own
+    assert_int_equal(mallinfo2().uordblks, heap);
     shutdown(r.guest.fd, SHUT_WR);
     r.guest.to_send = r.guest.sent;
     rig_settle(&rig, &r);
@@ -100,6 +104,7 @@ TEST(what_a_full_sink_leaves_of_a_copy_is_kept)
     r.host.stalled = false;
     RUN_UNTIL(&rig, &r, r.host.eof);
     assert_int_equal(r.host.received, r.guest.sent);
+    assert_int_equal(rig.kept.free_count, rig.kept.slots);
     assert_int_equal(r.guest.error | r.host.error, 0);
 
     relay_fini(&r);

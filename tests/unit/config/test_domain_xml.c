@@ -291,6 +291,34 @@ TEST(options_of_an_element_are_those_of_the_device)
     domain_info_fini(&info);
 }
 
+TEST(proxy_is_an_attribute_of_the_target_in_either_spelling)
+{
+    char *out = round_trip(HEAD UUID MEMORY
+                           "  <devices>\n    <interface type='vmchannel'><source port='1'/>\n"
+                           "      <target proxy=\"v2\" path='/a' mode='bind'/></interface>\n"
+                           "    <channel type='unix'><source path='/b'/>"
+                           "<target type='guestfwd' address='10.0.2.4' port='2' proxy='v2'/>"
+                           "</channel>\n" TAIL);
+    struct domain_info info = read_info(out);
+    assert_string_equal(info.channels[0].text, "1:unix:/a,server=on,wait=off,proxy=v2");
+    assert_string_equal(info.channels[1].text, "2:unix:/b,proxy=v2");
+    domain_info_fini(&info);
+
+    struct buffer more = {0};
+    assert_int_equal(domain_xml_add_channel(out, strlen(out), "d", "3:unix:/c,proxy=v2,reconnect=4",
+                                            &more, NULL),
+                     0);
+    info = read_info(more.data);
+    assert_string_equal(info.channels[2].text, "3:unix:/c,reconnect=4,proxy=v2");
+    domain_info_fini(&info);
+    char *back = reverse(more.data);
+    has(back,
+        "      <target path='/c' proxy='v2'>\n        <reconnect enabled='yes' timeout='4'/>\n");
+    free(back);
+    buffer_fini(&more);
+    free(out);
+}
+
 TEST(channels_come_and_go)
 {
     char *out = translate(PLAIN);
@@ -423,9 +451,11 @@ TEST(channels_come_and_go_beside_prefixed_ones)
 
 TEST(only_what_xml_can_say_can_be_added)
 {
-    static const char *const bad[] = {"600:unix:/b,max=1",  "600:pty",
-                                      "600:unix:b",         "600:unix:/b,server",
-                                      "600:unix:/b,name=x", "600:unix:/b,abstract=on"};
+    static const char *const bad[] = {"600:unix:/b,max=1",   "600:pty",
+                                      "600:unix:b",          "600:unix:/b,server",
+                                      "600:unix:/b,name=x",  "600:unix:/b,abstract=on",
+                                      "600:unix:/b,rate=1k", "600:unix:/b,conn-rate=5",
+                                      "600:unix:/b,idle=9"};
     const char *in = HEAD "  <devices/>\n</domain>\n";
     struct error err;
     struct buffer out = {0};

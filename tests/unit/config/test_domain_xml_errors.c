@@ -66,6 +66,10 @@ TEST(words_that_mean_nothing)
     refused(ONE(GOOD "\n<bandwidth/>"), "5:", "<bandwidth>: unknown (accepted: source, target");
     refused(ONE("<source port='600' dev='x'/><target path='/p'/>"), "4:", "attribute 'dev'");
     refused(ONE("<source port='600'/><target path='/p' mode='listen'/>"), "4:", "mode 'listen'");
+    refused(ONE("<source port='600'/><target path='/p' proxy='v1'/>"),
+            "4:", "channel 600: option proxy: 'v1': unknown (accepted: proxy=v2)");
+    refused(ONE("<source port='600'/><target path='/p' proxy=''/>"), "4:", "option proxy: ''");
+    refused(ONE("<source port='600' proxy='v2'/><target path='/p'/>"), "4:", "attribute 'proxy'");
     refused(ONE(GOOD "<target path='/q'/>"), "4:", "<target>: given twice");
 }
 

@@ -96,6 +96,56 @@ TEST(other_options_are_read)
     assert_string_equal(parsed("unix:/p,name=virsh").name, "virsh");
 }
 
+TEST(rate_is_read_with_its_burst)
+{
+    static const struct {
+        const char *text;
+        uint64_t rate, burst;
+    } rows[] = {
+        {"unix:/p", 0, 0},
+        {"unix:/p,rate=1", 1, 4096},
+        {"tcp:h:1,rate=40960", 40960, 4096},
+        {"null,rate=50000", 50000, 5000},
+        {"pty,rate=64k", 65536, 6553},
+        {"cmd:cat,rate=2M", 2 << 20, (2 << 20) / 10},
+        {"vsock:2:1,rate=1g,burst=32m", 1 << 30, 32 << 20},
+        {"unix:/p,burst=1,rate=50", 50, 1}, // the last whose fiftieth is one byte
+        {"unix:/p,burst=1G,rate=1", 1, 1 << 30},
+        {"unix:/p,rate=1024G,burst=1099511627776", UINT64_C(1) << 40, UINT64_C(1) << 40},
+        {"unix:/p,rate=1099511627776", UINT64_C(1) << 40, (UINT64_C(1) << 40) / 10},
+        {"unix:/p,rate=5,burst=10,rate=7,burst=9", 7, 9},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct device dev = parsed(rows[i].text);
+        assert_int_equal(dev.rate, rows[i].rate);
+        assert_int_equal(dev.burst, rows[i].burst);
+    }
+}
+
+TEST(bad_rates_are_refused)
+{
+    refused("unix:/p,rate", "option rate: '' is not a number of bytes from 1 to 1024G (accepted: "
+                            "digits, and k, M or G behind them for 1024, 1024^2 or 1024^3)");
+    refused("unix:/p,rate=", "option rate: ''");
+    refused("unix:/p,rate=0", "option rate: '0'");
+    refused("unix:/p,rate=0k", "option rate: '0k'");
+    refused("unix:/p,rate=-1", "option rate: '-1'");
+    refused("unix:/p,rate=k", "option rate: 'k'");
+    refused("unix:/p,rate=1kB", "option rate: '1kB'");
+    refused("unix:/p,rate=1.5M", "option rate: '1.5M'");
+    refused("unix:/p,rate=1 k", "option rate: '1 k'");
+    refused("unix:/p,rate=1T", "option rate: '1T'");
+    refused("unix:/p,rate=1025G", "option rate: '1025G'");
+    refused("unix:/p,rate=1099511627777", "option rate");
+    refused("unix:/p,rate=18446744073709551617", "option rate"); // 2^64 + 1
+    refused("unix:/p,rate=17179869185G", "option rate");         // 2^64 + 2^30
+    refused("unix:/p,burst=5", "option 'burst' needs rate=BYTES (accepted: path=PATH");
+    refused("unix:/p,rate=5,burst=0", "option burst: '0'");
+    refused("unix:/p,rate=5,burst=2000G", "option burst: '2000G'");
+    refused("unix:/p,rate=1M,burst=20000", "option burst: too small for that rate, which could not "
+                                           "be reached (accepted: a fiftieth of rate, 20971, or");
+}
+
 TEST(misplaced_options_are_named)
 {
     refused("unix:/p,wait",

@@ -86,7 +86,8 @@ TEST(what_is_wrong_is_named)
         {"pipe,id=a", "chardev a: pipe: no path"},
         {"serial,id=a", "chardev a: serial: no path"},
         {"null,id=a,mux=on", "chardev a: option mux: only QEMU can share a device"},
-        {"null,id=a,rate=5", "chardev a: null: option 'rate' is not in this version"},
+        {"null,id=a,rate=5x", "chardev a: option rate: '5x' is not a number of bytes"},
+        {"null,id=a,burst=5", "chardev a: null: option 'burst' needs rate=BYTES"},
         {"ringbuf,id=a,size=1024", "ringbuf: refused, only QEMU's monitor could read it; use file"},
     };
     for (size_t i = 0; i < ROWS(rows); i++) {

@@ -184,8 +184,8 @@ TEST(wrong_options)
     static const struct invalid rows[] = {
         {"tcp:h:1,foo", "tcp: unknown option 'foo' (accepted: server=on|off, wait=on|off, "
                         "reconnect=S, nodelay=on|off, ipv4=on|off, ipv6=on|off, telnet=on|off, "
-                        "websocket=on|off, max=N, conn-rate=N, idle=S, proxy=v2, name=NAME, "
-                        "logfile=PATH, logappend=on|off)"},
+                        "websocket=on|off, max=N, conn-rate=N, idle=S, rate=BYTES, burst=BYTES, "
+                        "proxy=v2, name=NAME, logfile=PATH, logappend=on|off)"},
         {"tcp:h:1,path=/p", "tcp: option 'path' does not go with this device (accepted: server"},
         {"tcp:h:1,host=i", "tcp: option 'host' does not go with this device"},
         {"tcp:h:1,abstract", "option 'abstract' does not go with this device"},
@@ -233,8 +233,6 @@ TEST(wrong_options)
 TEST(options_that_no_device_has_say_what_to_use_instead)
 {
     static const struct invalid rows[] = {
-        {"unix:/p,rate=1M", "unix: option 'rate' is not in this version; use max= to limit"},
-        {"tcp:h:1,burst=5", "tcp: option 'burst' is not in this version; use max="},
         {"tcp::1,server,to=9", "option 'to' is refused, nobody would know which port was free"},
         {"unix:/p,fd=3", "option 'fd' is not in this version; use a path or an address"},
         {"unix:/p,id=x", "option 'id' belongs to -chardev; use name=NAME instead"},
@@ -311,6 +309,11 @@ TEST(descriptions_say_all_that_matters)
          "unix socket /p, listened on, the guest's connect waits for a client, speaks websocket"},
         {"unix:/p,conn-rate=7,idle=9", "unix socket /p, connected to for each guest connection, at "
                                        "most 7 opened per second, reset when idle for 9 s"},
+        {"null,rate=1000",
+         "nothing, all is swallowed, for any guest connection, at most 1000 bytes "
+         "per second each way (4k at once)"},
+        {"null,rate=5M,burst=3G", "nothing, all is swallowed, for any guest connection, at most 5M "
+                                  "bytes per second each way (3G at once)"},
         {"vsock:3:1", "vsock CID 3 port 1, connected to for each guest connection"},
         {"null", "nothing, all is swallowed, for any guest connection"},
     };

@@ -21,7 +21,7 @@ static const char *const seeds[] = {
     "6:stdio,signal=off",
     "7:/dev/ttyS0,mux=off",
     "8:serial:/x",
-    "9:null,rate=1",
+    "9:null,rate=1M,burst=128k",
     "10:cmd:sh -c 'cut -d,, -f1'",
     "11:vsock:4294967294:600,reconnect=1",
     "12:chardev:x",

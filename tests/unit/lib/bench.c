@@ -375,3 +375,17 @@ exchange(struct guest_end *g, int write_fd, int read_fd, size_t len)
     g->seed = 0;
     g->received = before;
 }
+
+void
+host_expect(struct bench *b, int fd, const char *text)
+{
+    char got[256] = "";
+    size_t len = 0;
+    assert_true(strlen(text) < sizeof(got));
+    for (int i = 0; i < 1000 && len < strlen(text); i++) {
+        ssize_t n = read(fd, got + len, strlen(text) - len);
+        len += n > 0 ? (size_t)n : 0;
+        bench_turn(b);
+    }
+    assert_string_equal(got, text);
+}

@@ -57,6 +57,9 @@ int bench_logged(const struct bench *b, const char *part);                  // o
 void bench_turn(struct bench *b); // a turn of the loop, and of the socket guests
 void bench_turns(struct bench *b, int ms);
 
+// What the host program reads next.
+void host_expect(struct bench *b, int fd, const char *text);
+
 // Starts to connect; state tells how it went.
 void guest_connect(struct guest_end *g, struct bench *b);
 void guest_join(struct guest_end *g, struct bench *b);                    // and is let in

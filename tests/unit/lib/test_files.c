@@ -20,19 +20,6 @@ static struct guest_end g, h;
 static char path[128], in_path[sizeof(path) + 3], out_path[sizeof(path) + 4];
 
 static void
-read_all(int fd, const char *text)
-{
-    char got[256] = "";
-    size_t len = 0;
-    for (int i = 0; i < 1000 && len < strlen(text); i++) {
-        ssize_t n = read(fd, got + len, strlen(text) - len);
-        len += n > 0 ? (size_t)n : 0;
-        bench_turn(&b);
-    }
-    assert_string_equal(got, text);
-}
-
-static void
 expect_file(const char *text)
 {
     char got[256] = "";
@@ -236,7 +223,7 @@ ON_BOTH_LINKS(reader_that_leaves_resets_the_guest)
     int r = reader();
     guest_join(&g, &b);
     guest_send(&g, "read", 4);
-    read_all(r, "read");
+    host_expect(&b, r, "read");
     close(r);
     guest_send(&g, "unread", 6);
     guest_expect_reset(&g);
@@ -244,7 +231,7 @@ ON_BOTH_LINKS(reader_that_leaves_resets_the_guest)
     r = reader();
     guest_join(&g, &b); // and the next one is served
     guest_send(&g, "next", 4);
-    read_all(r, "next");
+    host_expect(&b, r, "next");
     guest_close(&g);
     close(r);
     pipes_fini();
@@ -260,7 +247,7 @@ ON_BOTH_LINKS(reader_that_comes_late_finds_what_was_sent)
     guest_send(&g, "two", 3);
     guest_close(&g);
     int r = reader();
-    read_all(r, "one, two");
+    host_expect(&b, r, "one, two");
     guest_join(&g, &b);
     close(r);
     bench_turns(&b, 20);
@@ -331,7 +318,7 @@ ON_BOTH_LINKS(pty_carries_bulk_and_survives_its_user)
     guest_poll(&g);
     assert_false(g.eof || g.reset);
     fd = open_user_side();
-    read_all(fd, "while away\n");
+    host_expect(&b, fd, "while away\n");
     assert_int_equal(write(fd, "back\r\n\3", 7), 7);
     guest_expect(&g, "back\r\n\3", 7);
     guest_close(&g);

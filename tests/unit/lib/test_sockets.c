@@ -58,19 +58,6 @@ accept_of(int listener)
 }
 
 static void
-expect_bytes(int fd, const char *text)
-{
-    char got[128] = "";
-    size_t len = 0;
-    for (int i = 0; i < 1000 && len < strlen(text); i++) {
-        ssize_t n = read(fd, got + len, strlen(text) - len);
-        len += n > 0 ? (size_t)n : 0;
-        bench_turn(&b);
-    }
-    assert_string_equal(got, text);
-}
-
-static void
 expect_end(int fd)
 {
     char byte;
@@ -88,12 +75,11 @@ remove_socket(const char *name)
     unlink(path);
 }
 
-ON_BOTH_LINKS(unix_carries_bulk_and_half_closes)
+static void
+carry_bulk_and_half_close(int listener)
 {
-    bench_init(&b, socket_link, "unix:%s/s");
-    int l = unix_listener_at("s");
     guest_join(&g, &b);
-    int fd = accept_of(l);
+    int fd = accept_of(listener);
     exchange(&g, fd, fd, BULK);
     guest_shutdown(&g);
     expect_end(fd);
@@ -101,6 +87,13 @@ ON_BOTH_LINKS(unix_carries_bulk_and_half_closes)
     guest_expect(&g, "late", 4);
     close(fd);
     guest_close(&g);
+}
+
+ON_BOTH_LINKS(unix_carries_bulk_and_half_closes)
+{
+    bench_init(&b, socket_link, "unix:%s/s");
+    int l = unix_listener_at("s");
+    carry_bulk_and_half_close(l);
     close(l);
     remove_socket("s");
     bench_fini(&b);
@@ -153,15 +146,7 @@ tcp_client(bool socket_link, int family, const char *format)
     int l = inet_socket(SOCK_STREAM, family, &port);
     snprintf(text, sizeof(text), format, port);
     bench_init(&b, socket_link, text);
-    guest_join(&g, &b);
-    int fd = accept_of(l);
-    exchange(&g, fd, fd, BULK);
-    guest_shutdown(&g);
-    expect_end(fd);
-    assert_int_equal(write(fd, "late", 4), 4);
-    guest_expect(&g, "late", 4);
-    close(fd);
-    guest_close(&g);
+    carry_bulk_and_half_close(l);
     close(l);
     bench_fini(&b);
 }
@@ -217,7 +202,7 @@ ON_BOTH_LINKS(tcp_client_that_reconnects_holds_the_guest)
     bench_turns(&b, 1300);
     int fd = accept_of(l);
     guest_send(&g, "hello", 5);
-    expect_bytes(fd, "hello");
+    host_expect(&b, fd, "hello");
     close(fd);
     guest_close(&g);
     close(l);
@@ -240,7 +225,7 @@ ON_BOTH_LINKS(tcp_server_pairs_its_clients)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
     fcntl(fd, F_SETFL, O_NONBLOCK);
-    expect_bytes(fd, "early");
+    host_expect(&b, fd, "early");
     exchange(&g, fd, fd, 1 << 20);
     close(fd);
     guest_close(&g);

@@ -3,25 +3,7 @@
 #pragma once
 
 #include "failing.h"
-#include "frames.h"
-
-#include <unistd.h>
-
-struct pair {
-    struct loop *loop;
-    struct receiver *r;
-    int peer;
-};
-
-static inline void
-pair_close(struct pair *p)
-{
-    link_free(p->r->link);
-    loop_free(p->loop);
-    if (p->peer >= 0)
-        close(p->peer);
-    free(p->r);
-}
+#include "pair.h"
 
 static struct test_frame frame;
 

@@ -9,27 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-typedef struct link *
-new_link(struct loop *loop, int fd, const struct link_events *events, void *ctx);
-
-static struct pair
-pair_of(new_link *new, int fds[2])
-{
-    struct pair p = {.loop = loop_new(), .r = receiver_new(), .peer = fds[1]};
-    assert_int_equal(fcntl(p.peer, F_SETFL, O_NONBLOCK), 0);
-    p.r->link = new (p.loop, fds[0], &receiver_events, p.r);
-    assert_non_null(p.r->link);
-    return p;
-}
-
-static struct pair
-pair_open(int type)
-{
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds), 0);
-    return pair_of(type == SOCK_STREAM ? link_new_stream : link_new_message, fds);
-}
-
 // Two UDP sockets on the loopback, connected to each other.
 static struct pair
 pair_udp(void)
@@ -46,7 +25,7 @@ pair_udp(void)
     }
     for (int i = 0; i < 2; i++)
         assert_int_equal(connect(fds[i], (struct sockaddr *)&sin[!i], sizeof(sin[i])), 0);
-    return pair_of(link_new_message, fds);
+    return pair_of(link_new_message, fds[0], fds[1]);
 }
 
 // Whether the peer has a frame of send_frame's; reads it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The message link over socket pairs, named sockets and UDP: one frame, one message, in batches
 // both ways; what is oversized, of somebody else, or cannot be sent; the end of a peer.
-#include "frames.h"
+#include "pair.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,30 +10,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-struct pair {
-    struct loop *loop;
-    struct receiver *r;
-    int peer; // non-blocking
-};
-
-static struct pair
-pair_of(int ours, int peers)
-{
-    struct pair p = {.loop = loop_new(), .r = receiver_new(), .peer = peers};
-    assert_int_equal(fcntl(peers, F_SETFL, O_NONBLOCK), 0);
-    p.r->link = link_new_message(p.loop, ours, &receiver_events, p.r);
-    assert_non_null(p.r->link);
-    return p;
-}
-
-static struct pair
-pair_open(int type)
-{
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds), 0);
-    return pair_of(fds[0], fds[1]);
-}
 
 static int
 udp_socket(struct sockaddr_in *sin)
@@ -44,16 +20,6 @@ udp_socket(struct sockaddr_in *sin)
     assert_int_equal(bind(fd, (struct sockaddr *)sin, len), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)sin, &len), 0);
     return fd;
-}
-
-static void
-pair_close(struct pair *p)
-{
-    link_free(p->r->link);
-    loop_free(p->loop);
-    if (p->peer >= 0)
-        close(p->peer);
-    free(p->r);
 }
 
 static void
@@ -325,7 +291,7 @@ TEST(what_the_kernel_refuses_is_dropped_and_the_rest_goes)
     int small = 4096, fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 0);
     int ours = dup(fds[0]); // the link has only asked for a size; here somebody else decides
-    struct pair p = pair_of(fds[0], fds[1]);
+    struct pair p = pair_of(link_new_message, fds[0], fds[1]);
     assert_int_equal(setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
     assert_true(link_send(p.r->link, frame_fill(&a, 60, 1)));
     assert_true(link_send(p.r->link, frame_fill(&b, 60000, 2)));
@@ -390,7 +356,7 @@ TEST(other_udp_senders_are_not_heard)
     sendto(strangers, f.bytes, 60, 0, (struct sockaddr *)&us, sizeof(us));
     assert_int_equal(connect(ours, (struct sockaddr *)&them, sizeof(them)), 0);
     assert_int_equal(connect(peers, (struct sockaddr *)&us, sizeof(us)), 0);
-    struct pair p = pair_of(ours, peers);
+    struct pair p = pair_of(link_new_message, ours, peers);
     sendto(strangers, f.bytes, 60, 0, (struct sockaddr *)&us, sizeof(us));
     put(p.peer, 100, 2);
     loop_turn(p.loop, 100);
@@ -449,7 +415,7 @@ expect_strangers_not_heard(int family, const char *const hosts[3])
     assert_int_equal(sendto(fds[2], f.bytes, 60, 0, (struct sockaddr *)&names[0], lens[0]), 60);
     assert_int_equal(sendto(fds[1], f.bytes, 50, 0, (struct sockaddr *)&names[0], lens[0]), 50);
     assert_int_equal(connect(fds[0], (struct sockaddr *)&names[1], lens[1]), 0);
-    struct pair p = pair_of(fds[0], fds[1]);
+    struct pair p = pair_of(link_new_message, fds[0], fds[1]);
     loop_turn(p.loop, 100);
     turns(p.loop, 2);
     assert_int_equal(p.r->count, 1);
@@ -500,7 +466,7 @@ TEST(strangers_with_names_are_not_heard_and_end_nothing)
         put(all[i], 60 + (size_t)i, 1);
     }
     connect_to_named(ours, peers);
-    struct pair p = pair_of(ours, peers);
+    struct pair p = pair_of(link_new_message, ours, peers);
     turns(p.loop, 2);
     assert_int_equal(p.r->count, 1);
     assert_int_equal(p.r->lens[0], 63);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The stream link over a socketpair: framing in and out, however the bytes are cut, and its end.
-#include "frames.h"
+#include "pair.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -8,35 +8,6 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-struct pair {
-    struct loop *loop;
-    struct receiver *r;
-    int peer; // non-blocking
-};
-
-static struct pair
-pair_open(void)
-{
-    int fds[2];
-    struct pair p = {.loop = loop_new(), .r = receiver_new()};
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
-    p.peer = fds[1];
-    p.r->link = link_new_stream(p.loop, fds[0], &receiver_events, p.r);
-    assert_non_null(p.r->link);
-    return p;
-}
-
-static void
-pair_close(struct pair *p)
-{
-    link_free(p->r->link);
-    loop_free(p->loop);
-    if (p->peer >= 0)
-        close(p->peer);
-    free(p->r);
-}
 
 // Appends a prefixed frame to out; its length on the wire.
 static size_t
@@ -58,7 +29,7 @@ put_all(int fd, const void *data, size_t len)
 
 TEST(frames_of_one_read_come_as_one_batch)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     uint8_t wire[8192];
     size_t n = wire_put(wire, 60, 1);
     n += wire_put(wire + n, 1514, 2);
@@ -82,7 +53,7 @@ TEST(split_at_each_byte)
     size_t n = wire_put(wire, 100, 1);
     n += wire_put(wire + n, 60, 2);
     for (size_t cut = 1; cut < n; cut++) {
-        struct pair p = pair_open();
+        struct pair p = pair_open(SOCK_STREAM);
         put_all(p.peer, wire, cut);
         turns(p.loop, 1);
         put_all(p.peer, wire + cut, n - cut);
@@ -96,7 +67,7 @@ TEST(split_at_each_byte)
 
 TEST(byte_by_byte)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     uint8_t wire[300];
     size_t n = wire_put(wire, 100, 1);
     n += wire_put(wire + n, 60, 2);
@@ -112,7 +83,7 @@ TEST(byte_by_byte)
 
 TEST(many_tiny_and_many_largest_frames_arrive_whole)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static uint8_t wire[4 * (FRAME_MAX + 4) + 3000 * 8];
     size_t n = 0;
     for (int i = 0; i < 3000; i++)
@@ -134,7 +105,7 @@ TEST(many_tiny_and_many_largest_frames_arrive_whole)
 static void
 expect_framing_lost(const uint8_t prefix[4], const char *why)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     uint8_t wire[128];
     size_t n = wire_put(wire, 60, 1);
     memcpy(wire + n, prefix, 4);
@@ -160,7 +131,7 @@ TEST(impossible_lengths_end_the_link)
 
 TEST(end_of_file_is_told_once_and_after_the_last_frame)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     uint8_t wire[128];
     put_all(p.peer, wire, wire_put(wire, 60, 1));
     close(p.peer);
@@ -174,7 +145,7 @@ TEST(end_of_file_is_told_once_and_after_the_last_frame)
 
 TEST(end_of_file_within_a_frame)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     uint8_t wire[128];
     wire_put(wire, 60, 1);
     put_all(p.peer, wire, 20);
@@ -187,7 +158,7 @@ TEST(end_of_file_within_a_frame)
 
 TEST(freed_within_on_frames)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     uint8_t wire[256];
     size_t n = wire_put(wire, 60, 1);
     n += wire_put(wire + n, 60, 2);
@@ -201,7 +172,7 @@ TEST(freed_within_on_frames)
 
 TEST(sends_nothing_before_the_flush_then_all)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static struct test_frame a, b;
     uint8_t got[4096], want[4096];
     assert_true(link_send(p.r->link, frame_fill(&a, 1000, 1)));
@@ -220,7 +191,7 @@ TEST(sends_nothing_before_the_flush_then_all)
 
 TEST(headers_are_copied_at_send)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static struct test_frame a;
     uint8_t got[256], want[256];
     link_send(p.r->link, frame_fill(&a, 100, 1));
@@ -234,7 +205,7 @@ TEST(headers_are_copied_at_send)
 
 TEST(short_frames_are_padded_with_zeros)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static struct test_frame a;
     uint8_t got[256], want[64] = {0, 0, 0, 60};
     link_send(p.r->link, frame_fill(&a, 42, 1));
@@ -250,7 +221,7 @@ TEST(short_frames_are_padded_with_zeros)
 static void
 send_through_backlog(size_t count, size_t step)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static struct test_frame f;
     static uint8_t expect[FRAME_MAX + 4], got[FRAME_MAX + 4];
     size_t sent = 0, checked = 0, have = 0, refused = 0;
@@ -302,7 +273,7 @@ TEST(framing_survives_a_peer_that_reads_much_at_once)
 
 TEST(queue_larger_than_the_socket_is_flushed_on_its_own)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static struct test_frame f;
     const struct frame *frame = frame_fill(&f, FRAME_MAX, 1);
     int taken = 0;
@@ -331,7 +302,7 @@ TEST(queue_larger_than_the_socket_is_flushed_on_its_own)
 
 TEST(peer_closing_with_frames_queued)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static struct test_frame f;
     while (link_send(p.r->link, frame_fill(&f, 40000, 1)))
         link_flush(p.r->link);
@@ -345,7 +316,7 @@ TEST(peer_closing_with_frames_queued)
 
 TEST(peer_gone_is_found_by_flush_and_told_by_the_loop)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static struct test_frame f;
     close(p.peer);
     p.peer = -1;
@@ -365,7 +336,7 @@ TEST(peer_gone_is_found_by_flush_and_told_by_the_loop)
 
 TEST(echo_within_on_frames)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     uint8_t wire[4096], got[4096];
     p.r->echo = true;
     size_t n = wire_put(wire, 1000, 1);
@@ -380,7 +351,7 @@ TEST(echo_within_on_frames)
 TEST(one_link_does_not_keep_the_turn)
 {
     // A peer that never stops sending: a turn ends all the same, and the other link is served.
-    struct pair p = pair_open(), q = pair_open();
+    struct pair p = pair_open(SOCK_STREAM), q = pair_open(SOCK_STREAM);
     close(q.peer);
     q.peer = -1;
     link_free(q.r->link);
@@ -449,7 +420,7 @@ TEST(refuses_a_descriptor_that_cannot_be_polled)
 
 TEST(caps_of_a_stream)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     assert_int_equal(link_caps_of(p.r->link)->mtu_max, 65520);
     assert_false(link_caps_of(p.r->link)->csum_offload);
     assert_false(link_caps_of(p.r->link)->tso);
@@ -459,7 +430,7 @@ TEST(caps_of_a_stream)
 // More than a turn reads, and more at once than the buffer holds.
 TEST(flood_is_read_in_full_buffers_and_all_of_it_arrives)
 {
-    struct pair p = pair_open();
+    struct pair p = pair_open(SOCK_STREAM);
     static uint8_t wire[FRAME_MAX + 4];
     size_t len = wire_put(wire, 60000, 1), sent = 0;
     int room = 8 * 1024 * 1024;
