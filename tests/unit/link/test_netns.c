@@ -65,6 +65,30 @@ TEST(ns_run_refuses_what_is_no_namespace)
     assert_non_null(strstr(err.text, "/dev/null: not a network namespace"));
 }
 
+TEST(ns_listeners_are_all_made_or_none)
+{
+    enum { COUNT = 150 };
+    struct ns ns = ns_open();
+    struct link_spec spec = {.kind = LINK_NETNS, .fd = -1};
+    const struct ipv6_addr addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}};
+    static const unsigned again[] = {1, COUNT - 1}; // of the first message, of the last
+    snprintf(spec.path, sizeof(spec.path), "%s", ns.path);
+    for (int i = 0; i < 2; i++) {
+        uint16_t ports[COUNT];
+        struct link_listener made[COUNT];
+        struct error err = {{0}};
+        for (unsigned p = 0; p < COUNT; p++)
+            ports[p] = (uint16_t)(600 + p);
+        ports[again[i]] = 600; // taken
+        assert_int_equal(link_open_netns(&spec, PEER_ADDR, &addr6, ports, COUNT, made, &err),
+                         -EADDRINUSE);
+        assert_non_null(strstr(err.text, ":600: cannot listen"));
+        for (unsigned p = 0; p < COUNT; p++)
+            assert_true(made[p].fd < 0 && made[p].fd6 < 0);
+    }
+    ns_close(&ns);
+}
+
 static void
 expect_connection(int guest, int listener)
 {
