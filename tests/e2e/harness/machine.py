@@ -65,7 +65,8 @@ class Machine:
             *argv_before, "-accel", "tcg", "-m", "256", "-nodefaults", "-no-reboot",
             "-display", "none", "-kernel", system[0], "-initrd", system[1],
             "-append", "console=ttyS0 quiet panic=-1 no_timer_check",
-            "-serial", f"file:{self.console_path}", "-serial", f"unix:{agent_path},server=on,wait=off",
+            "-serial", f"file:{self.console_path}",
+            "-serial", f"unix:{agent_path},server=on,wait=off",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", *argv_after,
         ]
         with open(self.log_path, "wb") as log:
