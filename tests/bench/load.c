@@ -150,6 +150,15 @@ move_some(int fd, bool sends)
 }
 
 static void
+report_bulk(unsigned count, double seconds)
+{
+    struct bulk_sum sum = BULK_SUM_EMPTY;
+    for (unsigned i = 0; i < count; i++)
+        bulk_sum_add(&sum, connections[i].bytes);
+    bulk_sum_report(&sum, seconds);
+}
+
+static void
 bulk(const char *target, bool sends, unsigned count, unsigned warm_ms, unsigned run_ms)
 {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -174,10 +183,7 @@ bulk(const char *target, bool sends, unsigned count, unsigned warm_ms, unsigned 
             c->bytes += now >= began ? bytes : 0;
         }
     }
-    struct bulk_sum sum = BULK_SUM_EMPTY;
-    for (unsigned i = 0; i < count; i++)
-        bulk_sum_add(&sum, connections[i].bytes);
-    bulk_sum_report(&sum, (double)(now - began) / 1e9);
+    report_bulk(count, (double)(now - began) / 1e9);
 }
 
 static size_t

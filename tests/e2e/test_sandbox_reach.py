@@ -20,12 +20,19 @@ WHO_HAS = struct.pack(">6s6sHHHBBH6s4s6s4s", b"\xff" * 6, MAC, 0x0806, 1, 0x0800
                       socket.inet_aton("10.0.2.15"), bytes(6), socket.inet_aton("10.0.2.4"))
 
 
+def is_locked_up(pid):
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            return "Seccomp:\t2" in status.read()
+    except FileNotFoundError:  # has ended since it was listed
+        return False
+
+
 def worker_of(daemon):
     """The broker's child that is in the sandbox; others are commands."""
 
     def workers():
-        return [pid for pid in children_of(daemon.process.pid)
-                if "Seccomp:\t2" in open(f"/proc/{pid}/status").read()]
+        return [pid for pid in children_of(daemon.process.pid) if is_locked_up(pid)]
 
     [worker] = wait_until(workers, what="a worker")
     return worker
