@@ -7,7 +7,7 @@ usage: check.py OUT [PHASE...]
 Builds below OUT: with gcc as released, with clang under ASan and UBSan (warnings are errors in
 both), and the fuzzers. Runs the unit tests and the simulation in the first two, the fuzzers, fault
 injection and a short soak, then the end-to-end tests. What computes runs beside what mostly waits;
-the end-to-end tests have the machine to themselves because they measure latencies, but for those
+the end-to-end tests have the machine to themselves where they measure latencies, but for those
 that boot guests under emulation, which come last and in two halves, as one guest keeps one
 processor busy. Given phases, runs only those.
 """
@@ -155,6 +155,8 @@ GUESTS = {
                  "test_vsock.py", "test_vhost_user_dpdk.py", "test_migration.py"],
 }
 E2E = Path("tests/e2e")
+# Other end-to-end tests that measure no latency, and may run beside what computes.
+PATIENT = ["test_rate.py", "test_domain_xml.py", "test_names.py", "test_grammar.py"]
 # Minutes of waiting for retransmission timers.
 LOSSY = E2E / "test_transfer.py::test_64_times_16_mib_through_an_impaired_stream"
 
@@ -200,7 +202,7 @@ def faults(run, name):
 
 
 def without_guests():
-    ignored = (f"--ignore={E2E / name}" for names in GUESTS.values() for name in names)
+    ignored = (f"--ignore={E2E / name}" for names in (PATIENT, *GUESTS.values()) for name in names)
     return [E2E, f"--deselect={LOSSY}", *ignored]
 
 
@@ -232,6 +234,8 @@ PHASES = [
     Phase("sim-gcc", "simulation", "build-gcc", COMPUTES, meson_tests("gcc", ["sim"])),
     Phase("build-fuzz", "build of the fuzzers", "", COMPUTES, build("fuzz", "fuzz")),
     Phase("fuzz", f"fuzzers, {FUZZ_S} s each", "build-fuzz", COMPUTES, fuzzers),
+    Phase("patient", "end to end: what may take its time", "build-gcc", COMPUTES,
+          pytests([E2E / name for name in PATIENT])),
     Phase("lossy", "end to end: a link that spoils frames", "build-gcc", WAITS, pytests([LOSSY])),
     Phase("faults", "each call of ours fails", "build-gcc", WAITS, faults),
     Phase("soak", "everything goes wrong for a while", "build-gcc", WAITS,
