@@ -136,30 +136,35 @@ wait_for_carrier(const char *ifname)
     close(fd);
 }
 
-// Where the kernel has none, or the MTU is too small for it, COMMAND has IPv4 alone.
-static void
-add_ipv6(const struct guest_config *guest)
+// Where the kernel has none, or the MTU is too small for it, COMMAND has IPv4 alone: false.
+static bool
+add_ipv6(const struct guest_config *guest, const struct ipv6_addr *addr)
 {
-    const struct ipv6_addr addr = guest_config_guest_addr6(guest);
     struct error err;
-    if (ipv6_addr_is_none(&addr))
+    if (ipv6_addr_is_none(addr)) {
         netns_disable_ipv6(GUEST_IF);
-    else if (netns_add_addr6(GUEST_IF, &addr, IPV6_PREFIX, &err) < 0)
+        return false;
+    }
+    int rc = netns_add_addr6(GUEST_IF, addr, IPV6_PREFIX, &err);
+    if (rc < 0)
         log_debug("%s: no IPv6: %s", guest->name, err.text);
+    return rc == 0;
 }
 
 static int
 bring_up_guest_if(const struct guest_config *guest, struct error *err)
 {
+    const struct ipv6_addr addr6 = guest_config_guest_addr6(guest);
     int rc = netns_set_mtu(GUEST_IF, guest->mtu, err);
-    if (rc == 0)
-        add_ipv6(guest);
+    bool has_ipv6 = rc == 0 && add_ipv6(guest, &addr6);
     if (rc == 0)
         rc = netns_add_addr(GUEST_IF, guest->guest_addr, (uint8_t)prefix_len(guest), err);
     if (rc == 0)
         rc = netns_link_up(GUEST_IF, err);
     if (rc == 0)
         wait_for_carrier(GUEST_IF);
+    if (rc == 0 && has_ipv6)
+        netns_await_addr6(&addr6);
     return rc;
 }
 

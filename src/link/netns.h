@@ -28,6 +28,9 @@ int netns_add_addr(const char *ifname, uint32_t addr, uint8_t prefix_len, struct
 // its own and takes none from routers.
 int netns_add_addr6(const char *ifname, const struct ipv6_addr *addr, uint8_t prefix_len,
                     struct error *err);
+// Until a datagram from that address to itself arrives: the interface is up, and what is sent there
+// will not be lost. Half a second at most.
+void netns_await_addr6(const struct ipv6_addr *addr);
 int netns_add_veth(const char *a, const char *b, struct error *err);
 // Turns IPv6 off on the interface, so that it stays silent; missing IPv6 is fine.
 void netns_disable_ipv6(const char *ifname);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define TUN_PATH "/dev/net/tun"
+#define LOCAL_MS 500
 
 int
 netns_open_tap(const char *ifname, struct error *err)
@@ -96,6 +97,29 @@ listen_tcp6(const struct ipv6_addr *addr, uint16_t port, struct error *err)
     return fd;
 }
 
+// The kernel makes an address a local one in a work queue, when it gets to it. What is sent there
+// before is dropped, and a guest's first SYN would be answered a second later.
+void
+netns_await_addr6(const struct ipv6_addr *addr)
+{
+    struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6};
+    struct sockaddr *sa = (struct sockaddr *)&sin6;
+    socklen_t len = sizeof(sin6);
+    char byte = 0;
+    memcpy(&sin6.sin6_addr, addr, sizeof(sin6.sin6_addr));
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    if (bind(fd, sa, len) == 0 && getsockname(fd, sa, &len) == 0 && connect(fd, sa, len) == 0) {
+        for (int ms = 0; ms < LOCAL_MS; ms++) {
+            if (send(fd, &byte, 1, 0) == 1 && recv(fd, &byte, 1, 0) == 1)
+                break;
+            usleep(1000);
+        }
+    }
+    close(fd);
+}
+
 static int
 listen_both(uint32_t addr, const struct ipv6_addr *addr6, uint16_t port, struct link_listener *out,
             struct error *err)
@@ -123,6 +147,8 @@ netns_listen(uint32_t addr, const struct ipv6_addr *addr6, const uint16_t *ports
     } else if (netns_add_addr6("lo", addr6, 128, &why) < 0) {
         log_debug("no IPv6: %s", why.text); // the kernel has none, or it is turned off
         addr6 = NULL;
+    } else {
+        netns_await_addr6(addr6);
     }
     size_t i = 0;
     while (rc == 0 && i < count && (rc = listen_both(addr, addr6, ports[i], &out[i], err)) == 0)

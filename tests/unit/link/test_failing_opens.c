@@ -505,7 +505,8 @@ listener6(struct error *out)
     const struct ipv6_addr addr6 = {{0xfd, 0x10, 0, 0, 0, 2, [15] = 4}};
     const uint16_t port = 600;
     struct link_listener made = LINK_LISTENER_NONE;
-    return netns_listen(PEER_ADDR, &addr6, &port, 1, &made, out);
+    int rc = netns_listen(PEER_ADDR, &addr6, &port, 1, &made, out);
+    return rc < 0 ? rc : made.fd6;
 }
 
 TEST(ns_interface_work_says_what_failed)
@@ -544,6 +545,15 @@ TEST(ns_interface_work_says_what_failed)
     assert_int_equal(netns_run(ns.path, do_work, (void *)lo_up, fds, &count, &err), 0);
     assert_int_equal(netns_run(ns.path, do_work, (void *)lo_addr, fds, &count, &err), 0);
     expect_failing(&ns, listener, "listen", 1, ENOMEM, listens);
+    // That its address is local is waited for if it can be.
+    fail_some("socket", 4, 0, ENOMEM);
+    assert_int_equal(netns_run(ns.path, do_work, (void *)listener6, fds, &count, &err), 0);
+    failed(1);
+    close(fds[0]);
+    fail_some("bind", 1, 0, ENOMEM);
+    assert_int_equal(netns_run(ns.path, do_work, (void *)listener6, fds, &count, &err), 0);
+    failed(1);
+    close(fds[0]);
     expect_failing(&ns, listener6, "listen", 2, ENOMEM,
                    "[fd10:0:2::4]:600: cannot listen: Cannot allocate memory");
     struct link_spec spec = {.kind = LINK_NETNS, .fd = -1};
