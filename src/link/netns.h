@@ -24,8 +24,8 @@ int netns_run(const char *path, int (*fn)(void *arg, int *fds, size_t *count, st
 int netns_link_up(const char *ifname, struct error *err);
 int netns_set_mtu(const char *ifname, uint16_t mtu, struct error *err);
 int netns_add_addr(const char *ifname, uint32_t addr, uint8_t prefix_len, struct error *err);
-// IPv6, usable at once: nobody is asked whether it is in use. The interface asks for no address of
-// its own and takes none from routers.
+// IPv6: nobody is asked whether it is in use; netns_await_addr6() waits until it can be used. The
+// interface asks for no address of its own and takes none from routers.
 int netns_add_addr6(const char *ifname, const struct ipv6_addr *addr, uint8_t prefix_len,
                     struct error *err);
 // Until a datagram from that address to itself arrives: the interface is up, and what is sent there
