@@ -230,7 +230,8 @@ check_added(const struct broker *b, const struct guest_config *more, struct erro
                          "the daemon's sandbox lets it make no more listeners for the guest "
                          "(accepted: --sandbox=worker at its start)");
     if (has_worker(b) &&
-        courier_room(&b->worker.courier) < b->guest->max_conns + 5 * (uint32_t)more->channel_count)
+        courier_room(&b->worker.courier) <
+            b->guest->max_conns + WORKER_QUEUE_PER_CHANNEL * (uint32_t)more->channel_count)
         return error_set(err, EBUSY, "the worker has not caught up");
     for (size_t i = 0; i < more->channel_count; i++) {
         const struct channel_spec *spec = &more->channels[i];

@@ -16,9 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define QUEUE_EXTRA       16 // messages that are not answers: links and the like
-#define QUEUE_PER_CHANNEL 5  // it, its log, its listeners; once more when it was removed
-#define STOP_MS           1000
+#define QUEUE_EXTRA 16 // messages that are not answers: links and the like
+#define STOP_MS     1000
 
 static void
 describe_end(char *out, size_t size, int status)
@@ -76,7 +75,7 @@ adopt(struct worker_process *w, int pidfd, int sock, const struct courier_events
         return rc;
     }
     struct message_limits limits = {.from_worker = true, .channels = g->channel_count};
-    uint32_t queue = g->max_conns + QUEUE_PER_CHANNEL * GUEST_CHANNELS_MAX + QUEUE_EXTRA;
+    uint32_t queue = g->max_conns + WORKER_QUEUE_PER_CHANNEL * GUEST_CHANNELS_MAX + QUEUE_EXTRA;
     rc = courier_init(&w->courier, w->loop, sock, queue, &limits, events, w->ctx);
     if (rc < 0)
         loop_remove(w->loop, &w->pid_io);

@@ -9,6 +9,10 @@
 
 #include <sys/types.h>
 
+// Messages to a worker about one channel: it, its log, its listeners; once more when it was
+// removed.
+#define WORKER_QUEUE_PER_CHANNEL 5
+
 struct worker_process {
     struct loop *loop;
     const struct guest_config *guest;
