@@ -22,6 +22,7 @@ enum frame_gso {
 
 #define FRAME_MAX     65550 // 64 KiB IP packet behind an Ethernet header
 #define FRAME_MIN     60    // shorter frames are padded with zeros on the way out
+#define CACHE_LINE    64    // bytes; a CPU whose lines are longer has multiples of it
 #define FRAME_IOV_MAX 3     // of a frame made by the stack: headers, and up to two runs of payload
 
 struct frame {

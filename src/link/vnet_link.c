@@ -9,16 +9,18 @@
 #include <errno.h>
 #include <sys/uio.h>
 
-#define ETHER_BYTES 14
+// In front of the bytes of a TCP segment: Ethernet, IPv4 and TCP without options.
+#define TCP_FRAME_HEADERS (14 + 20 + 20)
 
 static const uint8_t padding[FRAME_MIN];
 
-// Where the header goes so that the IP header is aligned behind it.
+// Where the header goes so that the bytes of a segment begin at a line of the cache. The kernel
+// copies whole lines up to twice as fast, and they go into a host's socket from there.
 static size_t
 place(const struct vnet_link *l, size_t used)
 {
-    size_t ip_at = (used + l->hdr_bytes + ETHER_BYTES + 15) & ~(size_t)15;
-    return ip_at - ETHER_BYTES - l->hdr_bytes;
+    uintptr_t payload = (uintptr_t)l->buf + used + l->hdr_bytes + TCP_FRAME_HEADERS;
+    return used + (CACHE_LINE - payload % CACHE_LINE) % CACHE_LINE;
 }
 
 // n bytes of header and frame stand at `at`. False when they are no frame we can use.

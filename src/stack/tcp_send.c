@@ -35,10 +35,19 @@ tcp_can_send(const struct conn *c)
     return false;
 }
 
+static bool
+sends_super_frames(const struct stack *s, const struct conn *c)
+{
+    return peer_is_ipv6(&c->peer) ? s->config.tso6 : s->config.tso;
+}
+
+// Where a frame is many segments, a segment is whole lines of the cache: each frame then begins at
+// a line, in our ring as in the guest's pages, which the kernel copies fastest from and to.
 static uint16_t
 our_mss(const struct stack *s, const struct conn *c)
 {
-    return (uint16_t)(s->config.mtu - peer_ip_header_len(&c->peer) - TCP_HEADER_LEN);
+    uint16_t mss = (uint16_t)(s->config.mtu - peer_ip_header_len(&c->peer) - TCP_HEADER_LEN);
+    return sends_super_frames(s, c) && mss > CACHE_LINE ? (uint16_t)(mss - mss % CACHE_LINE) : mss;
 }
 
 void
@@ -190,7 +199,7 @@ static uint32_t
 segment_limit(const struct stack *s, const struct conn *c)
 {
     uint32_t mss = effective_mss(c);
-    if (!(peer_is_ipv6(&c->peer) ? s->config.tso6 : s->config.tso))
+    if (!sends_super_frames(s, c))
         return mss;
     uint32_t most = IP_PACKET_MAX - peer_ip_header_len(&c->peer) - TCP_HEADER_LEN - (c->mss - mss);
     return most - most % mss;

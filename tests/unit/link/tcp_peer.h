@@ -20,6 +20,8 @@
 #define PEER_CHUNK  60000u
 #define PEER_FLIGHT (512u * 1024)
 
+#define PEER_PAYLOAD_AT (14 + 20 + 20)
+
 struct tcp_peer {
     struct link *link;
     struct mac guest_mac;
@@ -32,6 +34,7 @@ struct tcp_peer {
     uint32_t received, sent;   // bytes of the pattern
     size_t largest_in;         // longest frame
     size_t partial_in, gso_in; // frames
+    size_t unaligned_in;       // whose payload, behind plain headers, begins within a cache line
     size_t out_of_order;       // likewise
     bool refused, down;
     int batches;
@@ -166,6 +169,8 @@ peer_frames(void *ctx, const struct frame *frames, size_t count)
             p->largest_in = f->len;
         p->partial_in += f->csum == FRAME_CSUM_PARTIAL;
         p->gso_in += f->gso == FRAME_GSO_TCP4;
+        if (((uintptr_t)f->iov->iov_base + PEER_PAYLOAD_AT) % CACHE_LINE != 0)
+            p->unaligned_in++;
         if (f->csum == FRAME_CSUM_PARTIAL) {
             assert_int_equal(f->l4_offset, 34);
             assert_int_equal(f->csum_offset, 16);

@@ -142,6 +142,7 @@ TEST(ns_tap_carries_tcp_with_offloads_both_ways)
     assert_true(b.p->gso_in > 0);
     assert_true(b.p->partial_in > 0);
     assert_true(b.p->largest_in > 30000);
+    assert_int_equal(b.p->unaligned_in, 0);
     bench_free(&b);
 }
 
@@ -154,6 +155,7 @@ TEST(ns_packet_carries_tcp_with_offloads_both_ways)
     assert_true(b.p->gso_in > 0);
     assert_true(b.p->partial_in > 0);
     assert_true(b.p->largest_in > 30000);
+    assert_int_equal(b.p->unaligned_in, 0);
     bench_free(&b);
 }
 

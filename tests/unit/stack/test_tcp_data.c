@@ -419,14 +419,32 @@ TEST(super_frames_where_the_link_takes_them)
 {
     bench_init(&b, &(struct stack_config){.tso = true, .ring_bytes = 1 << 17});
     bench_establish(&b);
-    static char text[14600];
+    static char text[10 * 1408];
     bench_host_sends(&b, text, sizeof text);
     bench_flush(&b);
     assert_int_equal(b.sent_count, 1);
-    assert_int_equal(b.sent[0].gso_size, 1460);
+    assert_int_equal(b.sent[0].gso_size, 1408);
     assert_int_equal(b.sent[0].csum, FRAME_CSUM_PARTIAL);
     assert_int_equal(b.sent[0].len, 54 + sizeof text);
     bench_fini(&b);
+}
+
+TEST(segments_of_super_frames_are_whole_cache_lines)
+{
+    static const struct {
+        bool tso;
+        uint16_t mtu, mss;
+    } links[] = {{false, 1500, 1460}, {true, 1500, 22 * CACHE_LINE}, {true, 68, 28}};
+    for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
+        bench_init(&b, NULL);
+        stack_set_link(b.stack, links[i].mtu, false, links[i].tso, false);
+        bench_send(&b,
+                   (struct tcp_header){.seq = b.seq, .flags = TCP_SYN, .mss = 1460, .wscale = -1},
+                   NULL, 0);
+        stack_accept(b.stack, b.conn, b.now_us);
+        assert_int_equal(bench_sent_tcp(&b, 0, NULL, NULL).mss, links[i].mss);
+        bench_fini(&b);
+    }
 }
 
 // Pages of this process that are there.
