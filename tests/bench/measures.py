@@ -3,6 +3,7 @@
 bounded in time. Bytes towards the host are counted by the service, those towards the guest by the
 load program; CPU time is read from /proc over a window within the load."""
 
+import os
 import time
 from contextlib import contextmanager
 
@@ -33,9 +34,9 @@ class Effort:
         return 1500 if subject.starts_slowly else 400
 
 
-def bulk(subject, effort, way, connections, run_times=1):
+def bulk(subject, effort, way, connections, run_times=1, apart=False):
     """Throughput, and CPU seconds per GB of the daemon and of the whole path; without a daemon, of
-    the process that writes and of the one that reads."""
+    the process that writes and of the one that reads. Apart: the daemon has a CPU to itself."""
     world = subject.world
     kind, counter = ("sink", "sunk") if way == "send" else ("source", "sourced")
     world.settle()
@@ -43,6 +44,8 @@ def bulk(subject, effort, way, connections, run_times=1):
     warm_ms, run_ms = effort.warm_ms(subject), run_times * effort.run_ms
     load = subject.load(kind, way, connections, warm_ms, run_ms)
     try:
+        if apart:
+            keep_apart(subject, load)
         wait_until(lambda: world.counters.read()[counter] > before or load.poll() is not None, 5,
                    "the first byte")
         time.sleep(warm_ms / 1000)
@@ -66,6 +69,14 @@ def bulk(subject, effort, way, connections, run_times=1):
         mean = result["bytes"] / connections
         figures["unfair"] = (result["most"] - result["least"]) / mean / 2 if mean else 1.0
     return figures
+
+
+def keep_apart(subject, load):
+    first, *others = sorted(os.sched_getaffinity(0))
+    for pid in subject.pids():
+        os.sched_setaffinity(pid, {first})
+    for pid in [subject.world.service.pid, *subject.load_pids(load)]:
+        os.sched_setaffinity(pid, others or {first})
 
 
 def parts_of(subject):
@@ -125,20 +136,17 @@ def rotate(subject, effort, connections):
 
 
 def beside(subject, effort):
-    """Bulk on one connection beside none, many and very many that do nothing, and none again."""
-    figures, without = {}, []
-    for idle in (0, effort.most_idle // 100, effort.most_idle, 0):
-        with idle_connections(subject, idle):
-            moved = bulk(subject, effort, "send", 1, BESIDE_TIMES)
-        if idle == 0:
-            without.append(moved)
-        else:
-            figures |= {f"gbit{idle}": moved["gbit"], f"daemon{idle}": moved["daemon"]}
-    gbit, daemon = (sum(w[name] for w in without) / len(without) for name in ("gbit", "daemon"))
+    """Bulk on one connection beside none, many and very many that do nothing, by turns. Who shares
+    a CPU with whom makes a difference of a third: here it is always the same."""
     most = effort.most_idle
-    return figures | {"gbit0": gbit, "daemon0": daemon,
-                      "slower": 100 * (1 - figures[f"gbit{most}"] / gbit),
-                      "dearer": 100 * (figures[f"daemon{most}"] / daemon - 1)}
+    runs = {0: [], most // 100: [], most: []}
+    for idle in (0, most // 100, most, 0, most, 0):
+        with idle_connections(subject, idle):
+            runs[idle].append(bulk(subject, effort, "send", 1, BESIDE_TIMES, apart=True))
+    figures = {f"{name}{idle}": sum(run[name] for run in of_idle) / len(of_idle)
+               for idle, of_idle in runs.items() for name in ("gbit", "daemon")}
+    return figures | {"slower": 100 * (1 - figures[f"gbit{most}"] / figures["gbit0"]),
+                      "dearer": 100 * (figures[f"daemon{most}"] / figures["daemon0"] - 1)}
 
 
 def connect(subject, effort):

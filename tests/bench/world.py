@@ -22,7 +22,9 @@ PORT = 6000
 HOST_GATEWAY = "192.0.2.1"
 DESCRIPTORS = 65536
 # The kernel's own TCP buffers: with the larger ones that passt's benchmark sets, pasta is slower.
-GUEST_SYSCTLS = {"net/ipv4/ip_local_port_range": "10000 65535"}
+# Ports for all the idle connections. The ends of those before shall not keep theirs for a minute.
+GUEST_SYSCTLS = {"net/ipv4/ip_local_port_range": "10000 65535",
+                 "net/ipv4/tcp_max_tw_buckets": "1024"}
 MARK = "VMCHANNEL_BENCH"  # in the environment of all that a round starts
 _libc = ctypes.CDLL(None, use_errno=True)
 
