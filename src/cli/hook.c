@@ -51,7 +51,7 @@ struct input {
 static void
 check_socket(const struct domain_info *d)
 {
-    char wanted[sizeof(DOMAIN_XML_DIRECTORY) + DOMAIN_XML_UUID_LEN + sizeof("/.sock")];
+    char wanted[sizeof(DOMAIN_XML_DIRECTORY) + UUID_LEN + sizeof("/.sock")];
     if (!d->socket)
         die_usage("%s: the interface with the alias " DOMAIN_XML_ALIAS " is missing (accepted: a "
                   "domain as 'vmchannel define' makes it)",
@@ -65,7 +65,7 @@ check_socket(const struct domain_info *d)
         die_usage("%s: %s: not the socket of this domain (accepted: %s; a copied domain is to be "
                   "defined anew, by 'vmchannel dumpxml' and 'vmchannel define')",
                   d->name, d->socket,
-                  geteuid() == 0 ? wanted : wanted + len - DOMAIN_XML_UUID_LEN - strlen(".sock"));
+                  geteuid() == 0 ? wanted : wanted + len - UUID_LEN - strlen(".sock"));
 }
 
 // is_new: QEMU has not started, so what cannot work may be refused.

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SOCKET_DIR_MAX (DEVICE_UNIX_PATH_MAX - strlen("/.sock") - DOMAIN_XML_UUID_LEN)
+#define SOCKET_DIR_MAX (DEVICE_UNIX_PATH_MAX - strlen("/.sock") - UUID_LEN)
 
 static int
 set_channel(struct settings *s, const char *value, struct error *err)

@@ -3,6 +3,7 @@
 // QEMU, adds a NIC whose network is the broker, and becomes QEMU, so that its exit status, signals
 // and terminal are QEMU's own.
 #include "base/log.h"
+#include "base/uuid.h"
 #include "cli/broker_process.h"
 #include "cli/cli.h"
 #include "cli/options.h"
@@ -291,6 +292,17 @@ find_link(const char *text)
     die_usage("qemu: link '%s': unknown (accepted: stream, dgram, vhost-user)", text);
 }
 
+// The last one counts, and QEMU refuses one that is none.
+static void
+take_uuid(struct guest_config *guest, char **argv)
+{
+    char uuid[UUID_LEN + 1];
+    for (; argv[0] && argv[1]; argv++)
+        if ((strcmp(argv[0], "-uuid") == 0 || strcmp(argv[0], "--uuid") == 0) &&
+            uuid_parse(argv[1], uuid))
+            memcpy(guest->uuid, uuid, sizeof(uuid));
+}
+
 static int
 qemu_main(const struct command *self, char **argv)
 {
@@ -314,6 +326,7 @@ qemu_main(const struct command *self, char **argv)
         die_usage("qemu: no program given (accepted: options, then qemu-system-... and its "
                   "arguments)");
     settings_take_channels(&s, qemu + 1);
+    take_uuid(&s.guest, qemu + 1);
     settings_need_channel(&s, self);
     settings_apply_verbosity(&s, LOG_WARN);
     int status = start_qemu(&s, link, nic, qemu);

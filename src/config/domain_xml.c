@@ -5,7 +5,6 @@
 
 #include "config/domain_xml_internal.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <libxml/parser.h>
 #include <stdarg.h>
@@ -185,26 +184,6 @@ domain_fini(struct domain *d)
     buffer_fini(&d->plain);
 }
 
-// As libvirt: 32 hexadecimal digits, dashes between them are left out.
-static bool
-parse_uuid(const char *text, char out[DOMAIN_XML_UUID_LEN + 1])
-{
-    size_t digits = 0, used = 0;
-    text += strspn(text, " \t\r\n");
-    for (; isxdigit((unsigned char)*text) || *text == '-'; text++) {
-        if (*text == '-')
-            continue;
-        if (digits == 32)
-            return false;
-        if (digits == 8 || digits == 12 || digits == 16 || digits == 20)
-            out[used++] = '-';
-        out[used++] = (char)tolower((unsigned char)*text);
-        digits++;
-    }
-    out[used] = '\0';
-    return digits == 32 && text[strspn(text, " \t\r\n")] == '\0';
-}
-
 // <sysinfo type='smbios'><system><entry name='uuid'>, which libvirt takes for a missing <uuid>.
 static uint32_t
 sysinfo_uuid(const struct domain *d)
@@ -222,7 +201,7 @@ sysinfo_uuid(const struct domain *d)
 }
 
 int
-domain_uuid(const struct domain *d, char out[DOMAIN_XML_UUID_LEN + 1], struct error *err)
+domain_uuid(const struct domain *d, char out[UUID_LEN + 1], struct error *err)
 {
     char text[XML_VALUE_MAX];
     uint32_t node = xml_child(&d->xml, d->root, "uuid");
@@ -231,7 +210,7 @@ domain_uuid(const struct domain *d, char out[DOMAIN_XML_UUID_LEN + 1], struct er
     out[0] = '\0';
     if (!xml_text(&d->xml, node, text))
         return 0;
-    if (!parse_uuid(text, out))
+    if (!uuid_parse(text, out))
         return domain_error(d, node, err, "uuid '%.64s': not a UUID", text);
     return 1;
 }

@@ -20,6 +20,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "base/uuid.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +31,6 @@
 #define DOMAIN_XML_PREFIX    "vmchannel" // the key for virDomainSetMetadata
 #define DOMAIN_XML_ALIAS     "ua-vmchannel"
 #define DOMAIN_XML_DIRECTORY "/run/vmchannel"
-#define DOMAIN_XML_UUID_LEN  36 // "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 #define DOMAIN_XML_NAME_MAX  255
 
 struct domain_xml_options {
@@ -62,7 +62,7 @@ struct domain_channel {
 
 struct domain_info {
     char name[DOMAIN_XML_NAME_MAX + 1]; // <name>
-    char uuid[DOMAIN_XML_UUID_LEN + 1]; // in lower case with dashes; "" when there is none
+    char uuid[UUID_LEN + 1]; // in lower case with dashes; "" when there is none
     char type[16];                      // "kvm", "qemu"
     char owner[128];                    // who QEMU is, "+107:+107" of <seclabel model='dac'>; or ""
     bool is_translated;                 // has our metadata; else channels are the user's elements

@@ -26,7 +26,7 @@ void domain_fini(struct domain *d);
 int domain_error(const struct domain *d, uint32_t node, struct error *err, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 // The UUID of the domain in lower case with dashes: 1; 0 when it has none; -EINVAL with err.
-int domain_uuid(const struct domain *d, char out[DOMAIN_XML_UUID_LEN + 1], struct error *err);
+int domain_uuid(const struct domain *d, char out[UUID_LEN + 1], struct error *err);
 int domain_out_of_memory(const struct domain *d, struct error *err);
 
 // domain_xml_prefix.c. The domain's text with the elements within ours in <metadata> named without

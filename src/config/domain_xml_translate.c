@@ -44,7 +44,7 @@ edit_close(const struct domain *d, uint32_t parent, struct edits *e)
 
 // Version 8 of RFC 9562, whose bits are ours to make: the same for the same name on the same host.
 static void
-make_uuid(const char *seed, const char *name, char out[DOMAIN_XML_UUID_LEN + 1])
+make_uuid(const char *seed, const char *name, char out[UUID_LEN + 1])
 {
     uint64_t half[2];
     struct buffer text = {0};
@@ -56,7 +56,7 @@ make_uuid(const char *seed, const char *name, char out[DOMAIN_XML_UUID_LEN + 1])
     buffer_fini(&text);
     half[0] = (half[0] & ~0xf000ull) | 0x8000;
     half[1] = (half[1] & ~(3ull << 62)) | 1ull << 63;
-    snprintf(out, DOMAIN_XML_UUID_LEN + 1, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(half[0] >> 32),
+    snprintf(out, UUID_LEN + 1, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(half[0] >> 32),
              (unsigned)(half[0] >> 16) & 0xffff, (unsigned)half[0] & 0xffff,
              (unsigned)(half[1] >> 48), (unsigned long long)half[1] & 0xffffffffffff);
 }
@@ -73,7 +73,7 @@ make_mac(const char *uuid, char out[18])
 
 static int
 find_uuid(const struct domain *d, const struct domain_xml_options *o, struct edits *e,
-          struct record *r, char uuid[DOMAIN_XML_UUID_LEN + 1], struct error *err)
+          struct record *r, char uuid[UUID_LEN + 1], struct error *err)
 {
     char name[XML_VALUE_MAX];
     uint32_t node = xml_child(&d->xml, d->root, "name");
@@ -83,7 +83,7 @@ find_uuid(const struct domain *d, const struct domain_xml_options *o, struct edi
     if (rc != 0)
         return rc;
     if (o->uuid)
-        snprintf(uuid, DOMAIN_XML_UUID_LEN + 1, "%s", o->uuid);
+        snprintf(uuid, UUID_LEN + 1, "%s", o->uuid);
     else
         make_uuid(o->seed ? o->seed : "", name, uuid);
     struct layout l = layout_in(d, d->root);
@@ -255,7 +255,7 @@ static int
 build(const struct domain *d, const struct elements *all, const struct memory *m,
       const struct domain_xml_options *o, struct buffer *out, struct error *err)
 {
-    char uuid[DOMAIN_XML_UUID_LEN + 1];
+    char uuid[UUID_LEN + 1];
     struct edits e = {0};
     struct record r = {0};
     int rc = find_uuid(d, o, &e, &r, uuid, err);
@@ -280,7 +280,7 @@ out:
 static bool
 is_whole(const struct domain *d)
 {
-    char path[XML_VALUE_MAX], uuid[DOMAIN_XML_UUID_LEN + 1], wanted[64];
+    char path[XML_VALUE_MAX], uuid[UUID_LEN + 1], wanted[64];
     if (d->nic == XML_NONE || domain_uuid(d, uuid, NULL) != 1 ||
         !xml_value(&d->xml, xml_child(&d->xml, d->nic, "source"), "path", path))
         return false;

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/ipv6_addr.h"
 #include "base/unix_listener.h"
+#include "base/uuid.h"
 #include "host/device.h"
 
 #include <stdbool.h>
@@ -13,12 +14,11 @@
 #include <stdint.h>
 
 #define GUEST_NAME_MAX     63
-#define GUEST_UUID_LEN     36
 #define GUEST_CHANNELS_MAX 1024 // as many as the hub takes
 
 struct guest_config {
     char name[GUEST_NAME_MAX + 1]; // --name; default "guest"
-    char uuid[GUEST_UUID_LEN + 1]; // of the domain that --xml is of; "": not known
+    char uuid[UUID_LEN + 1];       // of the domain of --xml, or of QEMU's -uuid; "": not known
     uint32_t net, netmask;         // --net 10.0.2.0/24, host order
     uint32_t channel_addr;         // net + 4
     uint32_t guest_addr;           // net + 15

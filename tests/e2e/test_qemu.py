@@ -12,6 +12,7 @@ from harness.guests import CHANNEL
 from harness.machine import Machine
 from harness.processes import command_line, wait_until
 from harness.services import answer_lines, echo, never_read, receive_all
+from test_proxy import read_header
 from test_refusal import expect_prompt_echo
 from test_rendezvous import host_client
 
@@ -124,6 +125,23 @@ def test_what_guestfwd_gets_wrong_in_one_guest(boot, listen, directory):
 
 
 @pytest.mark.timeout(60)
+def test_a_service_is_told_the_uuid(boot, listen, directory):
+    told = []
+
+    def answer(connection, number):
+        told.append(read_header(connection)[2])
+        answer_lines(connection, number)
+
+    uuid = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
+    listen(directory / "service", answer)
+    machine = boot(after=["-uuid", uuid.upper(),
+                          "-vmchannel", f"600:unix:{directory}/service,proxy=v2"])
+    machine.dhcp()
+    assert machine.probe("talk", CHANNEL, 600, 1)["error"] == ""
+    assert [t[0xE1] for t in told] == [uuid.encode()]
+    assert machine.power_off() == 0
+
+
 def test_exit_code_is_qemus(boot, socket_path):
     machine = boot("--", after=["-vmchannel", f"600:unix:{socket_path}"])
     assert machine.exit_with(3) == 7

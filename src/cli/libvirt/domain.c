@@ -93,14 +93,14 @@ socket_directory(virConnectPtr c, const char *command, char out[PATH_MAX])
 }
 
 static void
-random_uuid(char out[DOMAIN_XML_UUID_LEN + 1])
+random_uuid(char out[UUID_LEN + 1])
 {
     unsigned char b[16];
     if (getrandom(b, sizeof(b), 0) != sizeof(b))
         die_errno(errno, "getrandom");
     b[6] = (unsigned char)((b[6] & 0x0f) | 0x40); // RFC 9562 5.4: version 4
     b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    snprintf(out, DOMAIN_XML_UUID_LEN + 1,
+    snprintf(out, UUID_LEN + 1,
              "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
              b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
              b[15]);
@@ -109,7 +109,7 @@ random_uuid(char out[DOMAIN_XML_UUID_LEN + 1])
 // libvirt takes the existing domain's place only when the UUID is the same, and refuses the name
 // otherwise.
 static void
-choose_uuid(virConnectPtr c, const char *name, char out[DOMAIN_XML_UUID_LEN + 1])
+choose_uuid(virConnectPtr c, const char *name, char out[UUID_LEN + 1])
 {
     virDomainPtr existing = virDomainLookupByName(c, name);
     if (!existing || virDomainGetUUIDString(existing, out) < 0)
@@ -122,7 +122,7 @@ virDomainPtr
 domain_submit(virConnectPtr c, const char *command, const char *file, const struct buffer *xml,
               bool start)
 {
-    char uuid[DOMAIN_XML_UUID_LEN + 1], directory[PATH_MAX];
+    char uuid[UUID_LEN + 1], directory[PATH_MAX];
     struct domain_xml_options options = {.file = file, .directory = directory};
     struct domain_info info;
     struct buffer out = {0};
