@@ -2,6 +2,7 @@
 """The sandbox of a live worker (docs/security.md): what it is, holds and sees, on each link, as
 root and without privilege; what becomes of a worker that makes a forbidden system call."""
 
+import contextlib
 import os
 import re
 import signal
@@ -209,8 +210,8 @@ def test_dead_worker_is_back_within_100_ms(make_guest, listen, socket_path, caus
         guest.daemon.wait_for_log("worker: ended by", "signal 9 (Killed)")
     else:
         tracer = make_call(first, "getppid")
-        with pytest.raises(OSError):
-            guest.connect(timeout=0.3)
+        with contextlib.suppress(OSError):  # it wakes the worker, or meets the next one already
+            guest.connect(timeout=0.3).close()
         guest.daemon.wait_for_log("worker: ended by", "signal 31 (Bad system call)")
         began = None
 
