@@ -37,8 +37,7 @@ static bool
 is_domain_file(const char *file)
 {
     size_t len = strlen(file);
-    return len == UUID_LEN + strlen(XML_SUFFIX) &&
-           strcmp(file + UUID_LEN, XML_SUFFIX) == 0;
+    return len == UUID_LEN + strlen(XML_SUFFIX) && strcmp(file + UUID_LEN, XML_SUFFIX) == 0;
 }
 
 // Whether the document is that guest's; then xml has it.

@@ -91,8 +91,6 @@ name_guest(struct guest_config *g, const struct domain_info *domain, struct erro
     return rc < 0 && domain->uuid[0] != '\0' ? guest_config_set_name(g, domain->uuid, err) : rc;
 }
 
-_Static_assert(UUID_LEN == UUID_LEN, "a UUID is as long everywhere");
-
 // What the options did not say of name and link, the channels, and the UUID.
 static void
 apply_domain(struct settings *s, struct link_spec *link)

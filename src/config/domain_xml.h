@@ -62,7 +62,7 @@ struct domain_channel {
 
 struct domain_info {
     char name[DOMAIN_XML_NAME_MAX + 1]; // <name>
-    char uuid[UUID_LEN + 1]; // in lower case with dashes; "" when there is none
+    char uuid[UUID_LEN + 1];            // in lower case with dashes; "" when there is none
     char type[16];                      // "kvm", "qemu"
     char owner[128];                    // who QEMU is, "+107:+107" of <seclabel model='dac'>; or ""
     bool is_translated;                 // has our metadata; else channels are the user's elements
