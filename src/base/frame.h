@@ -22,8 +22,9 @@ enum frame_gso {
 
 #define FRAME_MAX     65550 // 64 KiB IP packet behind an Ethernet header
 #define FRAME_MIN     60    // shorter frames are padded with zeros on the way out
-#define CACHE_LINE    64    // bytes; a CPU whose lines are longer has multiples of it
 #define FRAME_IOV_MAX 3     // of a frame made by the stack: headers, and up to two runs of payload
+
+#define CACHE_LINE 64 // bytes; a CPU whose lines are longer has multiples of it
 
 struct frame {
     const struct iovec *iov; // the frame from its destination MAC on, without FCS

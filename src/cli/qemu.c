@@ -292,7 +292,7 @@ find_link(const char *text)
     die_usage("qemu: link '%s': unknown (accepted: stream, dgram, vhost-user)", text);
 }
 
-// The last one counts, and QEMU refuses one that is none.
+// Of QEMU's -uuid: the last one counts, and QEMU refuses one that is none.
 static void
 take_uuid(struct guest_config *guest, char **argv)
 {

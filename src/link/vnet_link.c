@@ -15,7 +15,7 @@
 static const uint8_t padding[FRAME_MIN];
 
 // Where the header goes so that the bytes of a segment begin at a line of the cache. The kernel
-// copies whole lines up to twice as fast, and they go into a host's socket from there.
+// copies whole lines fastest, and they go into a host's socket from there.
 static size_t
 place(const struct vnet_link *l, size_t used)
 {

@@ -137,7 +137,7 @@ def rotate(subject, effort, connections):
 
 def beside(subject, effort):
     """Bulk on one connection beside none, many and very many that do nothing, by turns. Who shares
-    a CPU with whom makes a difference of a third: here it is always the same."""
+    a CPU with whom makes more of a difference than they do: here it is always the same."""
     most = effort.most_idle
     runs = {0: [], most // 100: [], most: []}
     for idle in (0, most // 100, most, 0, most, 0):

@@ -142,6 +142,7 @@ def test_a_service_is_told_the_uuid(boot, listen, directory):
     assert machine.power_off() == 0
 
 
+@pytest.mark.timeout(60)
 def test_exit_code_is_qemus(boot, socket_path):
     machine = boot("--", after=["-vmchannel", f"600:unix:{socket_path}"])
     assert machine.exit_with(3) == 7
