@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's own: pytest and scapy are its packages
 PROGRESS_S = 15              # how often a phase that takes its time says so
 REPORT_LINES = 120           # of a failed phase's log
+CLOSING_LINES = 60           # of a failed test, once more at the end
 FUZZ_S = int(os.environ.get("FUZZ_S", "10"))  # for each fuzzer; CI takes longer
 WAITERS = 3 * (os.cpu_count() or 1)  # unit tests at once: they wait, most of their time
 
@@ -51,6 +52,7 @@ class Run:
         self.out = out
         self.count = Counter()
         self.failed_phases = []
+        self.failures = []  # name and output of each test that failed
         self.running = []
         self.fuzzers = None  # names of those still to be run
         self.changed = threading.Condition()  # and the lock of all of these
@@ -87,31 +89,38 @@ def command(run, phase, argv, env=None):
                     print(f"    {phase}, {said - start:.0f} s: {last_line(log):.80}", flush=True)
 
 
-def count_meson(testlog):
+def count_meson(run, testlog):
     """Counts a meson testlog.json: cases where a program wrote TAP, else programs."""
     count = Counter()
     for line in testlog.read_text().splitlines():
         test = json.loads(line)
-        tap = re.findall(r"^(ok|not ok) \d+( # SKIP)?", test.get("stdout") or "", re.MULTILINE)
+        output = test.get("stdout") or ""
+        tap = re.findall(r"^(ok|not ok) \d+( # SKIP)?", output, re.MULTILINE)
         cases = Counter("skipped" if skip else "passed" if ok == "ok" else "failed"
                         for ok, skip in tap)
         if test["result"] == "SKIP":
             cases["skipped"] += 1
         elif test["result"] not in ("OK", "EXPECTEDFAIL"):
             cases["failed"] = max(1, cases["failed"])
+            run.failures.append((f"{test['name']} ({test['result']})",
+                                 output + (test.get("stderr") or "")))
         elif not cases:
             cases["passed"] = 1
         count += cases
     return count
 
 
-def count_junit(path):
+def count_junit(run, path):
     count = Counter()
     for suite in ElementTree.parse(path).getroot().iter("testsuite"):
         n = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
         count["failed"] += n["failures"] + n["errors"]
         count["skipped"] += n["skipped"]
         count["passed"] += n["tests"] - n["failures"] - n["errors"] - n["skipped"]
+        for case in suite.iter("testcase"):
+            for failure in [*case.iter("failure"), *case.iter("error")]:
+                run.failures.append((f"{case.get('classname')}::{case.get('name')}",
+                                     failure.text or failure.get("message") or ""))
     return count
 
 
@@ -134,7 +143,7 @@ def meson_test(kind, log, which, env):
         ok = command(run, name, ["meson", "test", "-C", directory, "--no-rebuild",
                                  "--print-errorlogs", "--logbase", f"testlog-{log}", *which],
                      {**env, **(SANITIZER_ENV if kind != "gcc" else {})})
-        count = count_meson(testlog) if testlog.exists() else Counter()
+        count = count_meson(run, testlog) if testlog.exists() else Counter()
         if not ok or not count:
             count["failed"] = max(1, count["failed"])
         return count
@@ -188,7 +197,7 @@ def pytests(select):
                       "VMCHANNEL_WITH_FAULTS": str(run.build("gcc") /
                                                    "tests/fault/vmchannel-faults"),
                       "PYTHONDONTWRITEBYTECODE": "1"})
-        count = count_junit(junit) if junit.exists() else Counter()
+        count = count_junit(run, junit) if junit.exists() else Counter()
         if not ok or not count:
             count["failed"] = max(1, count["failed"])
         return count
@@ -317,6 +326,15 @@ def closing_line(count):
     return line + (f", {count['skipped']} skipped" if count["skipped"] else "")
 
 
+def print_failures(run):
+    """Once more at the end, where a log that was cut still has it."""
+    for name, output in run.failures:
+        print(f"---- failed: {name}")
+        print("\n".join(output.splitlines()[-CLOSING_LINES:]))
+    for name in run.failed_phases:
+        print(f"failed: {name}")
+
+
 def main(argv):
     known = [phase.name for phase in PHASES]
     wanted = argv[2:] or known
@@ -328,8 +346,7 @@ def main(argv):
     start = time.monotonic()
     run_phases(run, [phase for phase in PHASES if phase.name in wanted])
     print(f"{time.monotonic() - start:.0f} s in all; logs in {run.out}")
-    for name in run.failed_phases:
-        print(f"failed: {name}")
+    print_failures(run)
     print(closing_line(run.count))
     (run.out / "summary").write_text(closing_line(run.count) + "\n")
     return 1 if run.failed_phases else 0
