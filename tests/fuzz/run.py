@@ -7,7 +7,8 @@ usage: run.py PROGRAM CORPUS [LIBFUZZER-OPTION...]
 New inputs that reach new code are kept beside the program, in PROGRAM.found, for the next run.
 Ends with a line that counts the executions; after a crash, says how to see it again. What was run
 is noted beside the programs, in ledger.jsonl, which ledger.py sums up. With FUZZ_SEED the fuzzer
-makes the same up each time, as far as it has one thread.
+makes the same up each time and on each machine, as far as it has one thread, the kernel has no say
+and PROGRAM.found is as it was.
 """
 
 import json
@@ -37,6 +38,14 @@ def crashes(folder):
         set(folder.glob("oom-*")) | set(folder.glob("leak-*"))
 
 
+def list_seeds(program, corpus):
+    """Writes the corpus's list, by name: of a folder libFuzzer takes them as the disk has them, and
+    makes something else up after each order."""
+    listing = program.with_name(program.name + ".seeds")
+    listing.write_text(",".join(str(path) for path in sorted(corpus.iterdir())))
+    return f"-seed_inputs=@{listing}"
+
+
 def note(program, started, output, crashed):
     """One line for one run; short enough that two that end at once do not mix."""
     count = re.search(r"stat::number_of_executed_units:\s*(\d+)", output)
@@ -59,8 +68,9 @@ def main(program, corpus, *options):
     found.mkdir(exist_ok=True)
     artifacts.mkdir(exist_ok=True)
     before = crashes(artifacts)
-    argv = [program, found, corpus, f"-max_total_time={seconds}", f"-artifact_prefix={artifacts}/",
-            f"-seed={os.environ.get('FUZZ_SEED', '0')}", *LIMITS, *options]
+    argv = [program, found, list_seeds(program, corpus), f"-max_total_time={seconds}",
+            f"-artifact_prefix={artifacts}/", f"-seed={os.environ.get('FUZZ_SEED', '0')}",
+            *LIMITS, *options]
     started = time.monotonic()
     try:
         done = subprocess.run(argv, env={**os.environ, **ENV}, stdin=subprocess.DEVNULL,
