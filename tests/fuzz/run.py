@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 SPARE_S = 300       # beyond its time: the corpus, start and end, beside others that compute
-LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
+LIMITS = ["-timeout=60", "-rss_limit_mb=2048", "-print_final_stats=1",
           "-entropic=0"]  # its bookkeeping took half of the time
 ENV = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:handle_segv=1:"
