@@ -137,10 +137,13 @@ bind_and_listen(struct unix_listener *l, int type, const char *path, const struc
     if (l->fd < 0)
         return error_set(err, errno, "%s: cannot make a socket", path);
 
+    // At once: who sees the path connects to it, and would be refused before listen.
     mode_t mask = umask(077);
-    int errnum = bind(l->fd, (const struct sockaddr *)sa, sa_len) < 0 ? errno : 0;
+    bool bound = bind(l->fd, (const struct sockaddr *)sa, sa_len) == 0;
+    bool listens = bound && (type == SOCK_DGRAM || listen(l->fd, SOMAXCONN) == 0);
+    int errnum = listens ? 0 : errno;
     umask(mask);
-    if (errnum != 0)
+    if (!bound)
         return error_set(err, errnum, "%s: cannot bind", path);
     if (sa->sun_path[0] != '\0') {
         struct stat st;
@@ -150,9 +153,7 @@ bind_and_listen(struct unix_listener *l, int type, const char *path, const struc
         l->dev = st.st_dev;
         l->ino = st.st_ino;
     }
-    if (type != SOCK_DGRAM && listen(l->fd, SOMAXCONN) < 0)
-        return error_set(err, errno, "%s: cannot listen", path);
-    return 0;
+    return listens ? 0 : error_set(err, errnum, "%s: cannot listen", path);
 }
 
 static int

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """server=on (design 3.4): the daemon listens, host programs connect, pairs in order of arrival."""
 
+import errno
+import os
 import socket
 import stat
 
@@ -12,10 +14,16 @@ from test_refusal import Attempt, expect_held
 
 
 def host_client(path) -> socket.socket:
-    wait_until(path.exists, what=f"the daemon's socket {path}")
+    """Once the daemon listens there, which it does a moment after the path is there."""
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(10)
-    client.connect(str(path))
+
+    def connected():
+        errnum = client.connect_ex(str(path))
+        assert errnum in (0, errno.ENOENT, errno.ECONNREFUSED), os.strerror(errnum)
+        return errnum == 0
+
+    wait_until(connected, what=f"the daemon's socket {path}")
     return client
 
 
