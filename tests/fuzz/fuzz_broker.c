@@ -23,6 +23,7 @@
 #define FRESH      0x7fffffffu // session of the last question
 #define BACKLOG    256
 #define QUEUE_SIZE 256
+#define TURN_MAX   64 // messages that it hears in one turn
 
 static struct loop *broker_loop;
 static int worker_sock = -1;
@@ -31,7 +32,7 @@ static int service = -1;
 static struct sockaddr_un service_name;
 static socklen_t service_name_len;
 static uint32_t answers;
-static unsigned unheard; // messages since the last turn
+static unsigned unheard; // messages at most
 static bool fresh_opened;
 static bool fresh_asked;
 
@@ -108,7 +109,7 @@ turn(void)
     int rc = loop_turn(broker_loop, 0);
     assert(rc == 0);
     hear();
-    unheard = 0;
+    unheard -= unheard < TURN_MAX ? unheard : TURN_MAX;
 }
 
 // What the service has not accepted: its backlog holds all that an input can open.
@@ -204,7 +205,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         set_up();
     int fd_before = lowest_free_fd();
     killed = fresh_opened = fresh_asked = false;
-    answers = 0;
+    answers = unheard = 0;
     int rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv);
     assert(rc == 0);
     const struct broker_config config = {.guest = &guest,
@@ -214,8 +215,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     turn();
     for (int i = 0; i < MESSAGES && c.left > 0 && !killed; i++)
         run_message(&c);
-    // It hears a bounded number in one turn.
-    for (unsigned left = 2 + unheard / 64; left > 0; left--)
+    for (unsigned left = 2 + unheard / TURN_MAX; left > 0; left--)
         turn();
     if (!killed) {
         const struct message m = {.type = MESSAGE_OPEN, .session = FRESH};
