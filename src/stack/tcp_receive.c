@@ -117,18 +117,18 @@ place_in_ring(struct stack *s, struct conn *c, const struct segment *seg, size_t
     }
 }
 
-// Counts n in-order bytes in the ring, and what was kept out of order right behind them.
+// Counts n in-order bytes in the ring, and what was kept out of order right behind them. They may
+// reach over several such runs, and end within one.
 static void
 advance(struct stack *s, struct conn *c, uint32_t n)
 {
     ring_commit(&s->recv_pool, &c->recv, n);
     c->rcv_nxt += n;
-    if (c->ooo.count && seq_le(c->ooo.at[0].left, c->rcv_nxt)) {
+    ranges_trim_below(&c->ooo, c->rcv_nxt);
+    if (c->ooo.count && c->ooo.at[0].left == c->rcv_nxt) {
         uint32_t right = c->ooo.at[0].right;
-        if (seq_gt(right, c->rcv_nxt)) {
-            ring_commit(&s->recv_pool, &c->recv, right - c->rcv_nxt);
-            c->rcv_nxt = right;
-        }
+        ring_commit(&s->recv_pool, &c->recv, right - c->rcv_nxt);
+        c->rcv_nxt = right;
         ranges_trim_below(&c->ooo, c->rcv_nxt);
     }
     s->stats.bytes_in += n;

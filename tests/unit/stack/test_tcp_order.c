@@ -52,6 +52,23 @@ TEST(runs_in_falling_order_join)
     bench_fini(&b);
 }
 
+TEST(bytes_that_reach_a_later_run_join_it)
+{
+    start();
+    at(10, TCP_ACK, "kl");
+    at(20, TCP_ACK, "uv");
+    at(30, TCP_ACK, "45");
+    at(0, TCP_ACK, "abcdefghijklmnopqrst"); // over the first, up to the second
+    struct tcp_header h = bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL);
+    assert_int_equal(h.ack, b.seq + 22);
+    at(22, TCP_ACK, "wxyz01234"); // into the third, and no further
+    h = bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL);
+    assert_int_equal(h.ack, b.seq + 32);
+    assert_int_equal(h.sack_count, 0);
+    expect_data("abcdefghijklmnopqrstuvwxyz012345");
+    bench_fini(&b);
+}
+
 TEST(fin_behind_bytes_that_were_here_before_counts)
 {
     start();
