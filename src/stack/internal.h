@@ -39,6 +39,7 @@
 // a guest's transmit queue holds (1 000 frames, with its ACKs among them). Beyond that it drops.
 #define SHARED_BYTES     (1024u * 1024)
 #define SHARE_MIN_BYTES  (32u * 1024) // of each
+#define SHARE_MIN_FRAMES 4u           // likewise, where those are large
 #define BULK_BYTES       (32u * 1024) // in an epoch: a bulk connection
 #define EPOCH_SHIFT      16           // an epoch is 65 536 us
 #define EPOCHS_KEPT      8            // a silence of so many is the end

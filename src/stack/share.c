@@ -39,6 +39,7 @@ share_of(struct stack *s)
     uint32_t count = s->bulk_now > s->bulk_before ? s->bulk_now : s->bulk_before;
     if (s->config.tso || count <= 1)
         return UINT32_MAX;
-    uint32_t share = SHARED_BYTES / count;
-    return share > SHARE_MIN_BYTES ? share : SHARE_MIN_BYTES;
+    uint32_t share = SHARED_BYTES / count, frames = SHARE_MIN_FRAMES * s->config.mtu;
+    uint32_t least = frames > SHARE_MIN_BYTES ? frames : SHARE_MIN_BYTES;
+    return share > least ? share : least;
 }

@@ -18,6 +18,7 @@ struct peer {
 };
 
 static struct peer peers[PEERS_MAX];
+static uint16_t mss; // that they say
 
 static void
 send_from(struct peer *p, uint8_t flags, const void *payload, size_t len)
@@ -27,7 +28,7 @@ send_from(struct peer *p, uint8_t flags, const void *payload, size_t len)
                            .ack = p->ack,
                            .flags = flags,
                            .window = 65535,
-                           .mss = flags & TCP_SYN ? 1460 : 0,
+                           .mss = flags & TCP_SYN ? mss : 0,
                            .wscale = flags & TCP_SYN ? 7 : -1,
                            .sack_permitted = flags & TCP_SYN};
     bench_send(&b, h, payload, len);
@@ -35,9 +36,11 @@ send_from(struct peer *p, uint8_t flags, const void *payload, size_t len)
 }
 
 static void
-start(unsigned count, bool tso)
+start_with(unsigned count, bool tso, uint16_t mtu)
 {
-    bench_init(&b, &(struct stack_config){.max_conns = PEERS_MAX, .ring_bytes = RING, .tso = tso});
+    mss = (uint16_t)(mtu - 40);
+    bench_init(&b, &(struct stack_config){
+                       .max_conns = PEERS_MAX, .ring_bytes = RING, .tso = tso, .mtu = mtu});
     for (unsigned i = 0; i < count; i++) {
         struct peer *p = &peers[i];
         *p = (struct peer){.port = (uint16_t)(40000 + i), .seq = 1000};
@@ -50,6 +53,12 @@ start(unsigned count, bool tso)
         bench_clear(&b);
     }
     assert_int_equal(b.establishes, count);
+}
+
+static void
+start(unsigned count, bool tso)
+{
+    start_with(count, tso, 1500);
 }
 
 #define ANSWERED 9 // segments of 1400 bytes: more than eight full ones, which get an ACK at once
@@ -260,5 +269,26 @@ TEST(super_frame_of_a_whole_epochs_share_counts_as_bulk)
         send_from(&peers[0], TCP_ACK, NULL, 0);
     }
     assert_true(longest > 32 * 1024);
+    bench_fini(&b);
+}
+
+// Where a segment is as large as a share would be, a share is several: a guest sends no part of a
+// segment into a window that has no room for a whole one, and neither do we.
+TEST(large_segments_have_room_in_a_share)
+{
+    static char block[1400];
+    start_with(40, false, 65520);
+    for (unsigned n = 0; n < 20 * 40; n++) {
+        b.data_len = 0;
+        bench_clear(&b);
+        for (unsigned i = 0; i < 30; i++)
+            send_from(&peers[n % 40], TCP_ACK, block, sizeof block);
+        bench_wait(&b, 2000); // an ACK of less than a segment waits
+        struct tcp_header h = bench_sent_tcp(&b, b.sent_count - 1, NULL, NULL);
+        assert_true((uint32_t)h.window << SCALE >= 2u * mss);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        fill_ring(&peers[i]);
+    assert_true(take_all() >= 40u * mss);
     bench_fini(&b);
 }
