@@ -33,7 +33,7 @@
 #define TCP_MSS_DEFAULT6   1220          // likewise, by IPv6
 #define TCP_MSS_MIN        64            // an advertised MSS below this is read as this
 #define TCP_RANGES_MAX     16            // out-of-order runs kept; SACKed runs remembered
-#define TCP_CHALLENGES     100           // challenge ACKs per second, RFC 5961 7
+#define TCP_CHALLENGES     100           // challenge ACKs per second of a connection, RFC 5961 7
 #define IP_PACKET_MAX      65535         // that we send, GSO or not
 // What all bulk connections together may have on their way over a link of small frames: about what
 // a guest's transmit queue holds (1 000 frames, with its ACKs among them). Beyond that it drops.
@@ -160,6 +160,10 @@ struct conn {
     uint8_t quick_acks;    // ACKs that will not wait
     uint8_t retries;       // unanswered retransmissions or probes in a row
     uint8_t probes;        // persist back-off exponent
+
+    // bounded answers
+    uint32_t challenge_second; // which second the count is of
+    uint8_t challenge_count;
 };
 
 struct pending_run {
@@ -209,9 +213,7 @@ struct stack {
     uint32_t epoch;
     uint32_t bulk_before, bulk_now; // connections, in the last epoch and in this one
 
-    // bounded answers
-    uint64_t challenge_second; // which second the count is of
-    uint32_t challenge_count;
+    // numbers given out, and who is where
     uint16_t ip_id;
     uint16_t ephemeral; // last ephemeral port given out
     struct neighbour neighbours[NEIGHBOURS_MAX];

@@ -5,17 +5,19 @@
 
 #include "base/log.h"
 
+// Bounded for each connection: keep-alives and window probes of many may come together, and what
+// one is asked is no reason to leave the others without an answer.
 void
 tcp_challenge_ack(struct stack *s, struct conn *c)
 {
-    uint64_t second = s->now_us / 1000000;
-    if (second != s->challenge_second) {
-        s->challenge_second = second;
-        s->challenge_count = 0;
+    uint32_t second = (uint32_t)(s->now_us / 1000000);
+    if (second != c->challenge_second) {
+        c->challenge_second = second;
+        c->challenge_count = 0;
     }
-    if (s->challenge_count >= TCP_CHALLENGES)
+    if (c->challenge_count >= TCP_CHALLENGES)
         return;
-    s->challenge_count++;
+    c->challenge_count++;
     s->stats.challenge_acks++;
     if (!tcp_send_ack(s, c)) {
         c->ack_now = true;

@@ -271,3 +271,45 @@ TEST(full_link_delays_the_late_ack_and_loses_it_not)
     expect_acks(0);
     bench_fini(&b);
 }
+
+// --- what is not in the window -------------------------------------------------------------------
+
+#define PROBERS 150
+
+static void
+send_from(unsigned i, uint8_t flags, uint32_t seq, uint32_t number)
+{
+    bench_send(&b,
+               (struct tcp_header){.src_port = (uint16_t)(GUEST_PORT + i),
+                                   .seq = seq,
+                                   .ack = number,
+                                   .flags = flags,
+                                   .window = 65535,
+                                   .wscale = -1},
+               NULL, 0);
+}
+
+// A guest's keep-alive and its window probes are such; of many connections they may come together.
+TEST(probes_of_many_connections_are_all_answered)
+{
+    static uint32_t iss[PROBERS];
+    bench_init(&b, &(struct stack_config){.max_conns = PROBERS, .max_half_open = 1});
+    for (unsigned i = 0; i < PROBERS; i++) {
+        bench_clear(&b);
+        send_from(i, TCP_SYN, 1000, 0);
+        stack_accept(b.stack, b.conn, b.now_us);
+        bench_flush(&b);
+        iss[i] = bench_sent_tcp(&b, 0, NULL, NULL).seq;
+        send_from(i, TCP_ACK, 1001, iss[i] + 1);
+    }
+    bench_wait(&b, 60000000);
+    for (unsigned i = 0; i < PROBERS; i++) {
+        bench_clear(&b);
+        send_from(i, TCP_ACK, 1000, iss[i] + 1);
+        assert_int_equal(b.sent_count, 1);
+        struct tcp_header h = bench_sent_tcp(&b, 0, NULL, NULL);
+        assert_int_equal(h.dst_port, GUEST_PORT + i);
+        assert_int_equal(h.ack, 1001);
+    }
+    bench_fini(&b);
+}
