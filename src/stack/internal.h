@@ -291,6 +291,7 @@ bool output_arp(struct stack *s, const struct mac *dst, uint16_t op, const struc
 // --- neighbour.c, icmp.c, dhcp_server.c, icmp6.c, ndp.c ------------------------------------------
 void arp_input(struct stack *s, struct cursor *c);
 void neighbour_learn(struct stack *s, uint32_t addr, const struct mac *mac);
+void neighbour_forget(struct stack *s, uint32_t addr);
 const struct mac *neighbour_find(const struct stack *s, uint32_t addr); // NULL: unknown
 // Copies bytes of a frame from offset; out has room for len. False when the frame is shorter.
 bool frame_copy(const struct frame *frame, size_t offset, void *out, size_t len);

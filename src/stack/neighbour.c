@@ -30,6 +30,15 @@ neighbour_learn(struct stack *s, uint32_t addr, const struct mac *mac)
     s->neighbour_next = (s->neighbour_next + 1) % NEIGHBOURS_MAX;
 }
 
+void
+neighbour_forget(struct stack *s, uint32_t addr)
+{
+    for (unsigned i = 0; i < NEIGHBOURS_MAX; i++) {
+        if (s->neighbours[i].addr == addr)
+            s->neighbours[i].addr = 0;
+    }
+}
+
 // The guest's MAC is known now: SYNs that waited for it go out.
 static void
 send_held_syns(struct stack *s, uint32_t addr)

@@ -101,10 +101,12 @@ handshake_again(struct stack *s, struct conn *c)
     c->rtx_start_us = s->now_us;
     c->rtt_running = false; // Karn
     s->stats.retransmits++;
-    if (c->state == TCP_SYN_SENT)
+    if (c->state == TCP_SYN_SENT) {
+        neighbour_forget(s, c->peer.addr); // it may have another MAC by now (RFC 1122 2.3.2.1)
         tcp_send_first_syn(s, c);
-    else
+    } else {
         tcp_send_syn(s, c);
+    }
 }
 
 static void

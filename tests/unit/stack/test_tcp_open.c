@@ -159,17 +159,23 @@ TEST(options_are_agreed_on)
 }
 
 static void
-arp_from_guest(uint16_t op)
+arp_from(const struct mac *mac, uint16_t op)
 {
     uint8_t bytes[60] = {0};
     struct writer w = writer_of(bytes, sizeof bytes);
-    ether_emit(&w, &(struct ether_header){our_mac, guest_mac, ETHER_ARP});
+    ether_emit(&w, &(struct ether_header){our_mac, *mac, ETHER_ARP});
     arp_emit(&w, &(struct arp_packet){.op = op,
-                                      .sender_mac = guest_mac,
+                                      .sender_mac = *mac,
                                       .target_mac = our_mac,
                                       .sender_ip = GUEST_ADDR,
                                       .target_ip = OUR_ADDR});
     bench_frame(&b, bytes, sizeof bytes);
+}
+
+static void
+arp_from_guest(uint16_t op)
+{
+    arp_from(&guest_mac, op);
 }
 
 TEST(active_open_asks_for_the_mac_then_connects)
@@ -194,6 +200,25 @@ TEST(active_open_asks_for_the_mac_then_connects)
                NULL, 0);
     assert_int_equal(b.establishes, 1);
     assert_int_equal(bench_sent_tcp(&b, 2, NULL, NULL).flags, TCP_ACK);
+    bench_fini(&b);
+}
+
+// RFC 1122 2.3.2.1: an entry that is out of date has to go.
+TEST(guest_that_does_not_answer_may_have_another_mac)
+{
+    static const struct mac other_mac = {{0x52, 0x54, 0, 9, 9, 9}};
+    bench_init(&b, NULL);
+    arp_from_guest(ARP_REQUEST);
+    stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, 700, b.now_us);
+    bench_clear(&b);
+    bench_wait(&b, 1100000);
+    assert_int_equal(b.sent_count, 1);
+    assert_memory_equal(b.sent[0].bytes, &mac_broadcast, 6);
+    assert_int_equal(b.sent[0].bytes[13], 0x06); // ARP
+    arp_from(&other_mac, ARP_REPLY);
+    assert_int_equal(b.sent_count, 2);
+    assert_memory_equal(b.sent[1].bytes, &other_mac, 6);
+    assert_int_equal(b.sent[1].bytes[13], 0x00); // IPv4: the SYN
     bench_fini(&b);
 }
 
