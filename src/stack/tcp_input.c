@@ -274,6 +274,13 @@ release_acked(struct stack *s, struct conn *c)
         conn_ready(s, c);
 }
 
+// The SYN of a simultaneous open has a window that is not scaled (RFC 7323 2.2).
+static uint32_t
+window_of(const struct conn *c, const struct tcp_header *h)
+{
+    return h->flags & TCP_SYN ? h->window : (uint32_t)h->window << c->snd_wscale;
+}
+
 // False when the segment ends here: its ACK is impossible, or the conn is gone.
 static bool
 process_ack(struct stack *s, struct conn *c, const struct segment *seg)
@@ -289,7 +296,7 @@ process_ack(struct stack *s, struct conn *c, const struct segment *seg)
     if (seq_gt(h->ack, c->snd_una) ||
         (h->ack == c->snd_una &&
          (seq_lt(c->snd_wl1, h->seq) || (c->snd_wl1 == h->seq && seq_le(c->snd_wl2, h->ack))))) {
-        c->snd_wnd = (uint32_t)h->window << c->snd_wscale;
+        c->snd_wnd = window_of(c, h);
         c->snd_wl1 = h->seq;
         c->snd_wl2 = h->ack;
         if (c->snd_wnd > c->max_wnd)
@@ -321,7 +328,7 @@ input_synchronised(struct stack *s, struct conn *c, const struct segment *seg)
             return;
         }
         c->snd_una = c->snd_nxt = seg->tcp.ack;
-        c->snd_wnd = (uint32_t)seg->tcp.window << c->snd_wscale;
+        c->snd_wnd = window_of(c, &seg->tcp);
         c->snd_wl1 = seg->tcp.seq;
         c->snd_wl2 = seg->tcp.ack;
         established(s, c);

@@ -276,6 +276,31 @@ TEST(bytes_with_the_second_syn_of_a_simultaneous_open_are_all_there)
     bench_fini(&b);
 }
 
+// RFC 7323 2.2
+TEST(window_of_a_second_syn_is_not_scaled)
+{
+    bench_init(&b, NULL);
+    arp_from_guest(ARP_REQUEST);
+    bench_clear(&b);
+    b.conn = stack_connect(b.stack, GUEST_ADDR, GUEST_PORT, OPEN_PORT, b.now_us);
+    uint32_t iss = bench_sent_tcp(&b, 0, NULL, NULL).seq;
+    struct tcp_header h = {.seq = 50, .flags = TCP_SYN, .window = 100, .wscale = 7};
+    bench_send(&b, h, NULL, 0);
+    h.flags = TCP_SYN | TCP_ACK;
+    h.ack = iss + 1;
+    bench_send(&b, h, NULL, 0);
+    assert_int_equal(b.establishes, 1);
+    bench_clear(&b);
+    static const char block[1000];
+    bench_host_sends(&b, block, sizeof block);
+    bench_flush(&b);
+    size_t len;
+    bench_sent_tcp(&b, 0, NULL, &len);
+    assert_int_equal(len, 100);
+    assert_int_equal(b.sent_count, 1);
+    bench_fini(&b);
+}
+
 // --- active opens and their names ----------------------------------------------------------------
 
 TEST(answer_for_one_address_releases_its_syns_alone)
