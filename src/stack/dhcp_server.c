@@ -80,7 +80,7 @@ reply(struct stack *s, const struct dhcp_message *m, enum dhcp_type type)
         udp.checksum = 0xffff;
     head = writer_of(bytes, UDP_HEADER_LEN);
     udp_emit(&head, &udp);
-    output_ipv4(s, unicast ? &m->chaddr : &mac_broadcast, dst, IPV4_UDP, bytes, udp.len);
+    output_ipv4(s, unicast ? &m->chaddr : &mac_broadcast, dst, IPV4_UDP, udp.len);
 }
 
 void
@@ -88,6 +88,8 @@ udp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_hea
           const struct frame *frame, size_t offset)
 {
     size_t len = (size_t)ip->total_len - ip->header_len;
+    if (scratch_is_full(s))
+        return;
     if (!frame_copy(frame, offset, s->scratch, len)) {
         s->stats.dropped_malformed++;
         return;

@@ -13,6 +13,8 @@ icmp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_he
     size_t len = (size_t)ip->total_len - ip->header_len;
     struct cursor c = cursor_of(s->scratch, len);
     struct icmp_header h;
+    if (scratch_is_full(s))
+        return;
     if (!frame_copy(frame, offset, s->scratch, len) || !icmp_parse(&c, &h)) {
         s->stats.dropped_malformed++;
         return;
@@ -33,5 +35,5 @@ icmp_input(struct stack *s, const struct ether_header *eth, const struct ipv4_he
     h.checksum = (uint16_t)~checksum_fold(checksum_add(0, s->scratch, len));
     w = writer_of(s->scratch, ICMP_HEADER_LEN);
     icmp_emit(&w, &h);
-    output_ipv4(s, &eth->src, ip->src, IPV4_ICMP, s->scratch, len);
+    output_ipv4(s, &eth->src, ip->src, IPV4_ICMP, len);
 }

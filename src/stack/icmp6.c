@@ -22,7 +22,7 @@ echo(struct stack *s, const struct ether_header *eth, const struct ipv6_header *
     }
     struct writer w = writer_of(s->scratch, ICMP6_HEADER_LEN);
     icmp6_emit(&w, &(struct icmp6_header){.type = ICMP6_ECHO_REPLY});
-    output_icmp6(s, &eth->src, &s->config.addr6, &ip->src, s->scratch, len);
+    output_icmp6(s, &eth->src, &s->config.addr6, &ip->src, len);
 }
 
 void
@@ -30,6 +30,8 @@ icmp6_input(struct stack *s, const struct ether_header *eth, const struct ipv6_h
             const struct frame *frame, size_t offset)
 {
     size_t len = ip->payload_len;
+    if (scratch_is_full(s))
+        return;
     if (len < ICMP6_HEADER_LEN || !frame_copy(frame, offset, s->scratch, len)) {
         s->stats.dropped_malformed++;
         return;

@@ -46,6 +46,8 @@
 #define PENDING_MAX      256          // payload runs of one turn
 #define NEIGHBOURS_MAX   8
 #define FRAME_IN_IOV_MAX 64 // a guest's frame in more pieces than this is dropped
+#define SCRATCH_BYTES    (4 * SCRATCH_EACH)
+#define SCRATCH_EACH     65536 // any packet
 
 enum tcp_state {
     TCP_FREE,    // not in use (zero: untouched table pages)
@@ -220,7 +222,10 @@ struct stack {
     uint32_t neighbour_next; // entry to be replaced next
     uint32_t unresolved;     // conns that wait for an ARP answer
 
-    uint8_t scratch[65536]; // replies with a payload of their own (ICMP, DHCP)
+    // Replies with a payload of their own (ICMP, DHCP): the link refers to those of this turn until
+    // it is flushed, so the next one is made behind them, at `scratch`.
+    uint8_t *scratch;
+    uint8_t scratch_bytes[SCRATCH_BYTES];
 };
 
 // A TCP segment as it arrived: parsed header, and where its payload stands.
@@ -270,10 +275,18 @@ peer_ip_header_len(const struct stack_peer *p)
     return peer_is_ipv6(p) ? IPV6_HEADER_LEN : IPV4_HEADER_LEN;
 }
 
+// No room for one more reply in this turn: the guest asks again, as when the link is full.
+static inline bool
+scratch_is_full(const struct stack *s)
+{
+    return s->scratch - s->scratch_bytes > SCRATCH_BYTES - SCRATCH_EACH;
+}
+
 // --- output.c: frames ----------------------------------------------------------------------------
-// Ethernet + IPv4 + the L4 bytes already in `l4` (scratch-like memory), checksummed by the caller.
+// Ethernet + IPv4 + the L4 bytes already in scratch, checksummed by the caller. What stands there
+// is the link's until the end of the turn.
 bool output_ipv4(struct stack *s, const struct mac *dst_mac, uint32_t dst, uint8_t protocol,
-                 const void *l4, size_t l4_len);
+                 size_t l4_len);
 // One TCP segment of a conn: header h (ports and checksum filled here) and len payload bytes of the
 // send ring from ring_offset. False when the link is full.
 bool output_segment(struct stack *s, struct conn *c, struct tcp_header *h, uint32_t ring_offset,
@@ -282,9 +295,9 @@ bool output_segment(struct stack *s, struct conn *c, struct tcp_header *h, uint3
 uint64_t output_tcp_pseudo(const struct stack *s, const struct stack_peer *peer, uint16_t len);
 // RST for a segment that belongs to no conn (RFC 9293 3.10.7.1).
 void output_reset_for(struct stack *s, const struct segment *seg);
-// An ICMPv6 message in scratch-like memory, whose checksum is filled here.
+// Likewise an ICMPv6 message, whose checksum is filled here.
 bool output_icmp6(struct stack *s, const struct mac *dst_mac, const struct ipv6_addr *src,
-                  const struct ipv6_addr *dst, uint8_t *message, size_t len);
+                  const struct ipv6_addr *dst, size_t len);
 bool output_arp(struct stack *s, const struct mac *dst, uint16_t op, const struct mac *target_mac,
                 uint32_t target_ip);
 

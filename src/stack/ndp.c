@@ -34,9 +34,9 @@ answer(struct stack *s, const struct ether_header *eth, const struct ipv6_header
        const struct ipv6_addr *src, size_t len)
 {
     if (ipv6_addr_is_none(&ip->src))
-        output_icmp6(s, &all_nodes_mac, src, &all_nodes, s->scratch, len);
+        output_icmp6(s, &all_nodes_mac, src, &all_nodes, len);
     else
-        output_icmp6(s, &eth->src, src, &ip->src, s->scratch, len);
+        output_icmp6(s, &eth->src, src, &ip->src, len);
 }
 
 static bool

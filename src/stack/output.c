@@ -67,27 +67,32 @@ emit_headers6(const struct stack *s, struct writer *w, const struct mac *dst_mac
                  });
 }
 
+// The packet stands in scratch memory, which is taken until the end of the turn.
 static bool
-emit_l4(struct stack *s, void *headers, size_t headers_len, const void *l4, size_t l4_len)
+emit_l4(struct stack *s, void *headers, size_t headers_len, size_t l4_len)
 {
+    assert(!scratch_is_full(s) && l4_len <= SCRATCH_EACH);
     const struct iovec iov[] = {
         {.iov_base = headers, .iov_len = headers_len},
-        {.iov_base = (void *)(uintptr_t)l4, .iov_len = l4_len},
+        {.iov_base = s->scratch, .iov_len = l4_len},
     };
-    return emit(s, &(struct frame){.iov = iov,
-                                   .iovcnt = 2,
-                                   .len = headers_len + l4_len,
-                                   .header_len = (uint16_t)headers_len});
+    if (!emit(s, &(struct frame){.iov = iov,
+                                 .iovcnt = 2,
+                                 .len = headers_len + l4_len,
+                                 .header_len = (uint16_t)headers_len}))
+        return false;
+    s->scratch += l4_len;
+    return true;
 }
 
 bool
 output_ipv4(struct stack *s, const struct mac *dst_mac, uint32_t dst, uint8_t protocol,
-            const void *l4, size_t l4_len)
+            size_t l4_len)
 {
     uint8_t headers[L4_OFFSET4];
     struct writer w = writer_of(headers, sizeof headers);
     emit_headers4(s, &w, dst_mac, dst, protocol, l4_len);
-    return emit_l4(s, headers, sizeof headers, l4, l4_len);
+    return emit_l4(s, headers, sizeof headers, l4_len);
 }
 
 uint64_t
@@ -187,15 +192,16 @@ output_reset_for(struct stack *s, const struct segment *seg)
 
 bool
 output_icmp6(struct stack *s, const struct mac *dst_mac, const struct ipv6_addr *src,
-             const struct ipv6_addr *dst, uint8_t *message, size_t len)
+             const struct ipv6_addr *dst, size_t len)
 {
+    uint8_t *message = s->scratch;
     uint64_t sum = checksum_pseudo6(src, dst, IPV6_ICMP, (uint16_t)len);
     put_u16(message + ICMP6_CSUM_OFFSET, 0);
     put_u16(message + ICMP6_CSUM_OFFSET, (uint16_t)~checksum_fold(checksum_add(sum, message, len)));
     uint8_t headers[L4_OFFSET_MAX];
     struct writer w = writer_of(headers, sizeof headers);
     emit_headers6(s, &w, dst_mac, src, dst, IPV6_ICMP, len);
-    return emit_l4(s, headers, sizeof headers, message, len);
+    return emit_l4(s, headers, sizeof headers, len);
 }
 
 bool

@@ -48,6 +48,7 @@ stack_new(const struct stack_config *config, const struct stack_ops *ops, void *
     s->ops = ops;
     s->ctx = ctx;
     s->now_us = now_us;
+    s->scratch = s->scratch_bytes;
     s->ephemeral = (uint16_t)siphash(&config->secret, "port", 4);
     if (!tables_alloc(s)) {
         stack_free(s);
@@ -271,6 +272,7 @@ stack_flush(struct stack *s, uint64_t now_us)
         if (c->state != TCP_FREE && !tcp_output(s, c))
             conn_ready(s, c);
     }
+    s->scratch = s->scratch_bytes; // the link is flushed before the next reply is made
     trim_rings(s);
 }
 

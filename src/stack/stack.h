@@ -56,9 +56,9 @@ struct stack_peer {
 };
 
 struct stack_ops {
-    // Sends one frame now. Header bytes live during the call, payload iovecs (ring memory) until
-    // the next stack_* call after the flush. False: no room; the stack keeps its work, and goes on
-    // at the next stack_flush after stack_unblock().
+    // Sends one frame now. Header bytes live during the call, payload iovecs (of rings and replies)
+    // until the next stack_* call after the flush. False: no room; the stack keeps its work, and
+    // goes on at the next stack_flush after stack_unblock().
     bool (*on_emit)(void *ctx, const struct frame *frame);
     // True if the channel address answers on this port (else RST). Asked once per SYN, cheap.
     bool (*on_port)(void *ctx, uint16_t port);

@@ -24,6 +24,9 @@ on_emit(void *ctx, const struct frame *frame)
     out->csum = frame->csum;
     out->gso = frame->gso;
     out->gso_size = frame->gso_size;
+    memset(out->payload, 0, sizeof out->payload);
+    for (int i = 1; i < frame->iovcnt; i++)
+        out->payload[i - 1] = frame->iov[i];
     return true;
 }
 
@@ -178,10 +181,27 @@ bench_input(struct bench *b, const void *bytes, size_t len)
     stack_input(b->stack, &(struct frame){.iov = &iov, .iovcnt = 1, .len = len}, b->now_us);
 }
 
+// The link writes what it has: it must be what was emitted.
+static void
+flush_link(struct bench *b)
+{
+    for (size_t i = 0; i < b->sent_count; i++) {
+        struct sent_frame *f = &b->sent[i];
+        size_t end = f->len;
+        for (int k = FRAME_IOV_MAX - 2; k >= 0; k--) {
+            const struct iovec *v = &f->payload[k];
+            end -= v->iov_len;
+            assert_memory_equal(v->iov_base, f->bytes + end, v->iov_len);
+        }
+        memset(f->payload, 0, sizeof f->payload);
+    }
+}
+
 void
 bench_flush(struct bench *b)
 {
     stack_flush(b->stack, b->now_us);
+    flush_link(b);
 }
 
 void

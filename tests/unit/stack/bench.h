@@ -20,6 +20,8 @@ struct sent_frame {
     enum frame_csum csum;
     enum frame_gso gso;
     uint16_t gso_size;
+    // its payload, which a link refers to until it is flushed; empty from then on
+    struct iovec payload[FRAME_IOV_MAX - 1];
 };
 
 enum bench_event {

@@ -6,6 +6,7 @@
 #include "wire/checksum.h"
 #include "wire/dhcp.h"
 #include "wire/icmp.h"
+#include "wire/ipv6.h"
 #include "wire/udp.h"
 
 static struct bench b;
@@ -46,7 +47,7 @@ TEST(arp_is_answered_for_the_channel_address_alone)
 static size_t
 ipv4_frame(uint8_t *out, uint32_t src, uint32_t dst, uint8_t protocol, const void *l4, size_t len)
 {
-    struct writer w = writer_of(out, 2000);
+    struct writer w = writer_of(out, 34 + len);
     ether_emit(&w, &(struct ether_header){our_mac, guest_mac, ETHER_IPV4});
     ipv4_emit(&w, &(struct ipv4_header){.src = src,
                                         .dst = dst,
@@ -59,17 +60,23 @@ ipv4_frame(uint8_t *out, uint32_t src, uint32_t dst, uint8_t protocol, const voi
 }
 
 static size_t
-echo(uint8_t *out, uint32_t dst)
+echo_numbered(uint8_t *out, uint32_t dst, uint16_t sequence)
 {
     uint8_t ping[24] = {0};
     struct writer w = writer_of(ping, sizeof ping);
-    struct icmp_header h = {.type = ICMP_ECHO_REQUEST, .id = 7, .sequence = 9};
+    struct icmp_header h = {.type = ICMP_ECHO_REQUEST, .id = 7, .sequence = sequence};
     icmp_emit(&w, &h);
     memcpy(ping + 8, "abcdefghijklmnop", 16);
     h.checksum = (uint16_t)~checksum_fold(checksum_add(0, ping, sizeof ping));
     w = writer_of(ping, sizeof ping);
     icmp_emit(&w, &h);
     return ipv4_frame(out, GUEST_ADDR, dst, IPV4_ICMP, ping, sizeof ping);
+}
+
+static size_t
+echo(uint8_t *out, uint32_t dst)
+{
+    return echo_numbered(out, dst, 9);
 }
 
 TEST(ping_is_answered_with_its_payload)
@@ -82,6 +89,52 @@ TEST(ping_is_answered_with_its_payload)
     assert_int_equal(icmp[0], ICMP_ECHO_REPLY);
     assert_int_equal(checksum_fold(checksum_add(0, icmp, 24)), 0xffff);
     assert_memory_equal(icmp + 8, "abcdefghijklmnop", 16);
+    bench_fini(&b);
+}
+
+// The link writes them at the end of the turn.
+TEST(pings_of_one_turn_have_an_answer_each)
+{
+    bench_init(&b, NULL);
+    for (int turn = 0; turn < 100; turn++) {
+        uint8_t bytes[30][100];
+        bench_clear(&b);
+        for (uint16_t i = 0; i < 30; i++)
+            bench_input(&b, bytes[i], echo_numbered(bytes[i], OUR_ADDR, i));
+        bench_flush(&b);
+        assert_int_equal(b.sent_count, 30);
+        for (uint8_t i = 0; i < 30; i++)
+            assert_int_equal(b.sent[i].bytes[34 + 7], i);
+    }
+    bench_fini(&b);
+}
+
+// What finds no room for its answer is not looked at, as on a full link.
+TEST(large_pings_of_one_turn_are_answered_while_there_is_room)
+{
+    static uint8_t ping[60000], bytes[8][60034], dhcp[42], icmp6[14 + 40 + 8];
+    struct icmp_header h = {.type = ICMP_ECHO_REQUEST};
+    h.checksum = (uint16_t)~checksum_fold((uint64_t)ICMP_ECHO_REQUEST << 8);
+    struct writer w = writer_of(ping, sizeof ping);
+    icmp_emit(&w, &h);
+    ipv4_frame(dhcp, GUEST_ADDR, OUR_ADDR, IPV4_UDP, ping, 8);
+    w = writer_of(icmp6, sizeof icmp6);
+    ether_emit(&w, &(struct ether_header){our_mac, guest_mac, ETHER_IPV6});
+    ipv6_emit(&w, &(struct ipv6_header){.protocol = IPV6_ICMP, .payload_len = 8});
+
+    bench_init(&b, &(struct stack_config){.mtu = 65520, .addr6 = {{0xfd, [15] = 4}}});
+    for (int turn = 0; turn < 3; turn++) {
+        bench_clear(&b);
+        for (int i = 0; i < 8; i++)
+            bench_input(&b, bytes[i],
+                        ipv4_frame(bytes[i], GUEST_ADDR, OUR_ADDR, IPV4_ICMP, ping, sizeof ping));
+        bench_input(&b, dhcp, sizeof dhcp);
+        bench_input(&b, icmp6, sizeof icmp6);
+        bench_flush(&b);
+        assert_in_range(b.sent_count, 2, 7);
+        assert_int_equal(stack_stats_of(b.stack)->dropped_malformed, 0);
+        assert_int_equal(stack_stats_of(b.stack)->dropped_checksum, 0);
+    }
     bench_fini(&b);
 }
 
