@@ -5,6 +5,8 @@
 
 #include "wire/arp.h"
 
+#define SACK_LEAVES 8 // bytes of a segment
+
 uint32_t
 tcp_unsent(const struct conn *c)
 {
@@ -84,17 +86,28 @@ window_field(struct stack *s, struct conn *c)
     return (uint16_t)field;
 }
 
+// So many that a segment has room for a payload as well: an MTU may be 68 (RFC 791 3.2).
+static unsigned
+sack_blocks(const struct conn *c)
+{
+    unsigned n = c->ooo.count < TCP_SACK_MAX ? c->ooo.count : TCP_SACK_MAX;
+    while (n > 0 && tcp_sack_bytes(n) + SACK_LEAVES > c->mss)
+        n--;
+    return c->sack_ok ? n : 0;
+}
+
 // SACK blocks of what is kept out of order, the latest first (RFC 2018 4).
 static void
 fill_sack(const struct conn *c, struct tcp_header *h)
 {
-    if (!c->sack_ok)
+    unsigned most = sack_blocks(c);
+    if (most == 0)
         return;
     for (unsigned i = 0; i < c->ooo.count; i++) {
         if (c->ooo.at[i].left == c->ooo_latest)
             h->sack[h->sack_count++] = (struct tcp_sack_block){c->ooo_latest, c->ooo.at[i].right};
     }
-    for (unsigned i = 0; i < c->ooo.count && h->sack_count < TCP_SACK_MAX; i++) {
+    for (unsigned i = 0; i < c->ooo.count && h->sack_count < most; i++) {
         if (c->ooo.at[i].left != c->ooo_latest)
             h->sack[h->sack_count++] =
                 (struct tcp_sack_block){c->ooo.at[i].left, c->ooo.at[i].right};
@@ -192,7 +205,7 @@ tcp_send_reset(struct stack *s, struct conn *c)
 static uint32_t
 effective_mss(const struct conn *c)
 {
-    return c->mss - (c->sack_ok ? tcp_sack_bytes(c->ooo.count) : 0);
+    return c->mss - tcp_sack_bytes(sack_blocks(c));
 }
 
 static uint32_t

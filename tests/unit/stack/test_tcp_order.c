@@ -69,6 +69,34 @@ TEST(bytes_that_reach_a_later_run_join_it)
     bench_fini(&b);
 }
 
+// A front-end of vhost-user may say any MTU from 68 on.
+TEST(sack_blocks_leave_a_payload_its_room)
+{
+    bench_init(&b, NULL);
+    stack_set_link(b.stack, 68, false, false, false);
+    bench_establish(&b);
+    for (uint32_t i = 1; i <= 4; i++) {
+        struct tcp_header h = {
+            .seq = b.seq + 10 * i, .ack = b.ack, .flags = TCP_ACK, .window = 65535};
+        bench_send(&b, h, "x", 1);
+    }
+    bench_clear(&b);
+    char text[100];
+    memset(text, 'z', sizeof text);
+    bench_host_sends(&b, text, sizeof text);
+    bench_flush(&b);
+    size_t len, total = 0;
+    for (size_t i = 0; i < b.sent_count; i++) {
+        struct tcp_header h = bench_sent_tcp(&b, i, NULL, &len);
+        assert_in_range(h.sack_count, 1, 4);
+        assert_int_equal(h.sack[0].left, b.seq + 40); // the latest first
+        assert_true(b.sent[i].len <= 14 + 68);
+        total += len;
+    }
+    assert_int_equal(total, sizeof text);
+    bench_fini(&b);
+}
+
 TEST(fin_behind_bytes_that_were_here_before_counts)
 {
     start();
