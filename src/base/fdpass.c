@@ -99,6 +99,10 @@ fdpass_recv(int sock, void *data, size_t len, int *fds, size_t *nfds)
         close_all(fds, count);
         return -EMSGSIZE;
     }
+    if (n == 0) { // an empty message, which is taken for the end, may have some too
+        close_all(fds, count);
+        count = 0;
+    }
     *nfds = count;
     return n;
 }

@@ -14,5 +14,5 @@ ssize_t fdpass_send(int sock, const void *data, size_t len, const int *fds, size
 // Receives one message into data; descriptors go to fds (CLOEXEC; the caller owns them), *nfds is
 // in: room, out: count. Descriptors beyond the room, or beyond the limit of this process, are
 // closed with the others and the call gives -EMSGSIZE; data then still holds what fits of it.
-// Bytes received, 0 at end of file, or -errno.
+// Bytes received; 0, and no descriptor, at end of file or of an empty message; or -errno.
 ssize_t fdpass_recv(int sock, void *data, size_t len, int *fds, size_t *nfds);

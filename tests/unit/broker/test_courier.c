@@ -235,3 +235,21 @@ TEST(empty_message_counts_as_the_end)
     assert_int_equal(broker.got, 0);
     teardown();
 }
+
+// Not by way of fdpass_send, which sends none that is empty.
+TEST(descriptors_of_an_empty_message_are_closed)
+{
+    setup();
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+    } control = {.header = {.cmsg_len = CMSG_LEN(2 * sizeof(int)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&control.header), (int[]){0, 1}, 2 * sizeof(int));
+    struct msghdr msg = {.msg_control = &control, .msg_controllen = sizeof(control)};
+    assert_int_equal(sendmsg(worker.courier.io.fd, &msg, MSG_NOSIGNAL), 0);
+    turns(3);
+    assert_int_equal(broker.gone, 1); // and the test's fixture counts descriptors
+    teardown();
+}
