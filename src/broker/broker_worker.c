@@ -15,6 +15,8 @@
 #define READY_TIMEOUT_US (10 * 1000000)
 #define GARBAGE_MAX      16 // messages of one worker, before it is replaced
 #define GARBAGE_LOG_US   1000000
+#define LINK_BURST       8 // "down" lines, then one per interval
+#define LINK_LOG_US      10000000
 #define PEER_TEXT        (INET6_ADDRSTRLEN + 8) // with brackets and port
 #define RESPAWN_MIN_US   20000
 #define RESPAWN_MAX_US   5000000
@@ -155,8 +157,10 @@ on_link_down(struct broker *b, uint32_t link)
         on_garbage(b);
         return;
     }
+    uint32_t left_out;
     b->link = 0;
-    log_info("%s: link: down", b->guest->name);
+    if (log_limit_pass(&b->link_limit, loop_clock_us(), &left_out))
+        log_info("%s: link: down", b->guest->name);
     link_source_broken(b->source);
     if (b->exit_on_link_down)
         broker_finish(b, 0);
@@ -300,6 +304,8 @@ void
 broker_worker_init(struct broker *b)
 {
     b->garbage_limit = (struct log_limit){.burst = 4, .interval_us = GARBAGE_LOG_US, .tokens = 4};
+    b->link_limit =
+        (struct log_limit){.burst = LINK_BURST, .interval_us = LINK_LOG_US, .tokens = LINK_BURST};
     b->respawn_timer = loop_timer_new(b->loop, on_respawn, b);
     b->respawn_us = RESPAWN_MIN_US;
 }

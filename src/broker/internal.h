@@ -32,6 +32,7 @@ struct broker {
     struct link_spec link_spec;      // without its descriptor
     uint32_t link;                   // number of the worker's link, 0: it has none
     uint32_t links;                  // of this worker, so far
+    struct log_limit link_limit;     // of "down"
 
     struct starter starter; // of workers, when we are locked up
     struct worker_process worker;

@@ -239,7 +239,10 @@ static void
 on_link_down(void *ctx, const char *why)
 {
     struct hub *hub = ctx;
-    log_info("%s: link: %s; %u connections closed", hub->guest, why, hub->session_count);
+    uint32_t left_out;
+    // Who is behind the link may come and go as fast as he likes.
+    if (log_limit_pass(&hub->link_limit, loop_now_us(hub->loop), &left_out))
+        log_info("%s: link: %s; %u connections closed", hub->guest, why, hub->session_count);
     forget_link(hub);
     stack_link_down(hub->stack);
     inward_link_down(hub);
@@ -388,6 +391,8 @@ hub_new(struct loop *loop, const struct hub_config *config)
     if (hub->counters)
         hub->before = hub->counters->link;
     strncpy(hub->guest, config->guest, sizeof hub->guest - 1);
+    hub->link_limit = (struct log_limit){
+        .burst = FAULT_BURST, .interval_us = FAULT_INTERVAL_US, .tokens = FAULT_BURST};
     hub->channels = calloc(HUB_CHANNELS_MAX, sizeof *hub->channels);
     hub->port_channel = calloc(65536, sizeof *hub->port_channel);
     hub->relays = calloc(n, sizeof *hub->relays);

@@ -96,6 +96,7 @@ struct channel {
 struct hub {
     struct loop *loop;
     char guest[64];
+    struct log_limit link_limit; // of how links ended
     struct hub_opener opener;
     struct stack *stack;
     uint32_t max_conns;

@@ -114,6 +114,20 @@ def test_malformed_stream_is_survived(make_guest, listen, socket_path, directory
     expect_conversation(guest, listener)
 
 
+def test_link_that_comes_and_goes_does_not_fill_the_log(make_guest, socket_path, directory):
+    guest = make_guest("stream")
+    args = ["--link", guest.link(), "-vmchannel", f"600:unix:{socket_path}"]
+    guest.daemon = Daemon(guest.processes, guest.vmchannel, args)
+    guest.daemon.wait_for_log("ready")
+    for _ in range(200):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(f"{directory}/link.sock")
+            s.sendall(b"\xff\xff\xff\xff")
+            assert s.recv(1) == b""
+    assert "link: down" in guest.daemon.log()
+    assert len(guest.daemon.log().splitlines()) < 50
+
+
 def test_tap_deleted_closes_the_host_ends(make_guest, listen, socket_path):
     listener = listen(socket_path)
     guest = make_guest("tap").start(f"600:unix:{socket_path}")

@@ -25,9 +25,12 @@ struct bench {
     char reply[4096];
 };
 
+static int links_down_told;
+
 static void
 on_log(void *ctx, enum log_level level, const char *line)
 {
+    links_down_told += strstr(line, "link: down") != NULL;
 }
 
 static void
@@ -223,6 +226,34 @@ TEST(worker_that_does_not_drain_in_time_is_left)
     assert_int_equal(broker_run(b.broker, fd), 0);
     assert_true(b.broker->draining && loop_clock_us() - begun >= 50000);
     close(fd);
+    bench_fini(&b);
+}
+
+static void
+await_link(struct bench *b, bool is_up)
+{
+    uint64_t end = loop_clock_us() + WAIT_US;
+    while ((b->broker->link != 0) != is_up && loop_clock_us() < end)
+        loop_turn(b->broker->loop, 10);
+    assert_int_equal(b->broker->link != 0, is_up);
+}
+
+TEST(link_that_comes_and_goes_does_not_fill_the_log)
+{
+    struct bench b;
+    struct sockaddr_un sa;
+    bench_init(&b);
+    bench_start(&b);
+    int len = unix_address(&sa, b.config.link.path, false, false);
+    links_down_told = 0;
+    for (int i = 0; i < 100; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&sa, (socklen_t)len), 0);
+        await_link(&b, true);
+        close(fd);
+        await_link(&b, false);
+    }
+    assert_in_range(links_down_told, 1, 10);
     bench_fini(&b);
 }
 
