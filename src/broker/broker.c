@@ -59,7 +59,8 @@ static void
 on_stop(void *ctx, unsigned events)
 {
     struct broker *b = ctx;
-    if (b->drain_ms == 0 || !b->worker.ready || b->worker_died) {
+    bool has_worker = b->worker.pid > 0 && b->worker.ready;
+    if (b->drain_ms == 0 || !has_worker) {
         broker_finish(b, 0);
         return;
     }

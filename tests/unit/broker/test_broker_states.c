@@ -214,6 +214,21 @@ TEST(broker_without_a_worker_has_nothing_to_drain)
     bench_fini(&b);
 }
 
+TEST(worker_that_followed_another_drains_too)
+{
+    struct bench b;
+    bench_init(&b);
+    b.config.drain_ms = 60000;
+    bench_start(&b);
+    lose_worker(&b);
+    await_worker(&b);
+    int fd = stopped();
+    assert_int_equal(broker_run(b.broker, fd), 0);
+    assert_true(b.broker->draining);
+    close(fd);
+    bench_fini(&b);
+}
+
 TEST(worker_that_does_not_drain_in_time_is_left)
 {
     struct bench b;
