@@ -99,6 +99,10 @@ make_worker(const struct guest_config *guest, struct hub_counters *counters, int
     a.rc = sandbox_fork_sibling(&a.pid, &pidfd, &a.err);
     if (a.rc == 0 && a.pid == 0)
         worker_main(guest, counters, sock, NULL_FD);
+    if (a.rc < 0 && pidfd >= 0) {
+        close(pidfd);
+        pidfd = -1;
+    }
     close(sock);
     answer(&a, pidfd);
 }

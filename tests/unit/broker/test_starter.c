@@ -11,6 +11,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,6 +99,38 @@ TEST(odd_requests_are_refused)
     assert_int_equal(fdpass_send(s.sock, &nothing, 1, NULL, 0), 1);
     expect_refusal(&s);
     stop(&s);
+}
+
+// Asks for a worker, which ends again, while this process, or the starter, has no descriptor left.
+static int
+fork_worker(struct starter *s, pid_t without_descriptors, rlim_t descriptors, struct error *err)
+{
+    int sv[2], status;
+    pid_t pid;
+    struct rlimit was;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv), 0);
+    assert_int_equal(prlimit(without_descriptors, RLIMIT_NOFILE, NULL, &was), 0);
+    const struct rlimit now = {descriptors, was.rlim_max};
+    assert_int_equal(prlimit(without_descriptors, RLIMIT_NOFILE, &now, NULL), 0);
+    int pidfd = starter_fork_worker(s, sv[1], &pid, err);
+    assert_int_equal(prlimit(without_descriptors, RLIMIT_NOFILE, &was, NULL), 0);
+    close(sv[0]);
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (pidfd >= 0)
+        close(pidfd);
+    return pidfd < 0 ? pidfd : 0;
+}
+
+// Of a starter the numbers from 5 on are free: a socket, a pipe and the worker's pidfd fit.
+TEST(worker_that_cannot_be_mapped_leaves_nothing_behind)
+{
+    const struct link_spec link = {.kind = LINK_STREAM, .fd = -1};
+    struct error err = {{0}};
+    struct starter s = start(&link);
+    assert_int_equal(fork_worker(&s, s.pid, 9, &err), -EMFILE);
+    assert_non_null(strstr(err.text, "map of its user"));
+    stop(&s); // and the test's fixture counts descriptors
 }
 
 TEST(who_is_not_root_becomes_nobody_else)
