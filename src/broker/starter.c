@@ -184,7 +184,9 @@ receive(const struct starter *s, struct answer *a, int *fd, struct error *err)
     ssize_t n = receive_patiently(s->sock, a, sizeof(*a), fd, &nfds);
     if (may_come(n))
         shutdown(s->sock, SHUT_RDWR);
-    if (n != sizeof(*a))
+    if (n == -EMSGSIZE) // whole, but for a descriptor that we had no room for
+        *fd = -1;
+    else if (n != sizeof(*a))
         return error_set(err, EPIPE, "worker: its starter is gone");
     if (a->rc < 0 && err)
         *err = a->err;
@@ -248,6 +250,8 @@ starter_open_queue(struct starter *s, struct error *err)
     struct answer a;
     int fd = -1;
     int rc = ask(s, REQUEST_QUEUE, -1, &a, &fd, err);
+    if (rc == 0 && fd < 0)
+        rc = error_set(err, EMFILE, "link");
     return rc < 0 ? rc : fd;
 }
 

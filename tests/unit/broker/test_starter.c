@@ -62,11 +62,17 @@ TEST(queue_is_opened_as_often_as_it_is_asked_for)
     if (geteuid() != 0)
         skip();
     struct starter s = start(&link);
-    for (int i = 0; i < 2; i++) {
-        int fd = starter_open_queue(&s, &err);
-        assert_true(fd >= 0);
-        close(fd);
-    }
+    struct rlimit was;
+    int fd = starter_open_queue(&s, &err);
+    assert_true(fd >= 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)fd, was.rlim_max}), 0);
+    close(fd);
+    assert_int_equal(starter_open_queue(&s, &err), -EMFILE);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    fd = starter_open_queue(&s, &err);
+    assert_true(fd >= 0);
+    close(fd);
     stop(&s);
     strcpy(link.ifname, "nosuch0");
     s = start(&link);
@@ -120,6 +126,18 @@ fork_worker(struct starter *s, pid_t without_descriptors, rlim_t descriptors, st
     if (pidfd >= 0)
         close(pidfd);
     return pidfd < 0 ? pidfd : 0;
+}
+
+TEST(starter_outlives_a_worker_that_cannot_be_watched)
+{
+    const struct link_spec link = {.kind = LINK_STREAM, .fd = -1};
+    struct error err = {{0}};
+    struct starter s = start(&link);
+    int next = dup(0);
+    close(next);
+    assert_int_equal(fork_worker(&s, 0, (rlim_t)next + 2, &err), -EMFILE); // the socket pair alone
+    assert_int_equal(fork_worker(&s, 0, (rlim_t)next + 3, &err), 0);
+    stop(&s);
 }
 
 // Of a starter the numbers from 5 on are free: a socket, a pipe and the worker's pidfd fit.
