@@ -19,9 +19,15 @@
 #define OPENS   (NEED_NAMES | NEED_PIPE | NEED_TERMINAL)
 #define CONNECT (NEED_UNIX | NEED_INET | NEED_VSOCK | NEED_NAMES)
 
+#define TYPE_MASK 0xf // of socket(2); the rest are flags
+
 // Told apart by name from the rule of another need.
 // clang-format off
 #define FOR_NAMES(call) {#call " for names", SCMP_SYS(call), 0, {{0}}, NEED_NAMES}
+// TCP alone: neither datagrams nor streams of other protocols heed the ports that Landlock allows.
+#define TCP_IF(when, domain)                                                                       \
+    {"socket " #domain, SCMP_SYS(socket), 3,                                                       \
+     {IS(0, domain), SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, TYPE_MASK, SOCK_STREAM), IS(2, 0)}, (when)}
 // clang-format on
 
 static const struct rule rules[] = {
@@ -35,7 +41,7 @@ static const struct rule rules[] = {
     CALL(clock_gettime),
     // The worker: messages with descriptors, another one's socket pair, and its end.
     CALL(recvmsg),
-    CALL(sendmsg),
+    {"sendmsg", SCMP_SYS(sendmsg), 1, {LACKS(2, MSG_FASTOPEN)}, 0}, // which connects, to any port
     {"socketpair", SCMP_SYS(socketpair), 1, {IS(0, AF_UNIX)}, 0},
     CALL(wait4),
     {"pidfd_send_signal", SCMP_SYS(pidfd_send_signal), 1, {IS(1, SIGKILL)}, 0},
@@ -56,7 +62,7 @@ static const struct rule rules[] = {
     // Clients of sockets that listen; whether they are still there. Datagram peers.
     {"accept4", SCMP_SYS(accept4), 1, {IS(3, SOCK_CLOEXEC | SOCK_NONBLOCK)}, 0},
     CALL(recvfrom),
-    CALL(sendto),
+    {"sendto", SCMP_SYS(sendto), 1, {LACKS(3, MSG_FASTOPEN)}, 0},
     CALL(getsockname),
     CALL(getpeername),
     GETSOCKOPT(SO_ERROR),
@@ -66,8 +72,8 @@ static const struct rule rules[] = {
     FCNTL(F_SETFL),
     // Sockets that connect; a Unix one has a name as identity.
     SOCKET_IF(NEED_UNIX, AF_UNIX),
-    SOCKET_IF(NEED_INET | NEED_NAMES, AF_INET),
-    SOCKET_IF(NEED_INET | NEED_NAMES, AF_INET6),
+    TCP_IF(NEED_INET, AF_INET),
+    TCP_IF(NEED_INET, AF_INET6),
     SOCKET_IF(NEED_VSOCK, AF_VSOCK),
     CALL_IF(CONNECT, connect),
     CALL_IF(NEED_UNIX | NEED_NAMES, bind),
@@ -98,6 +104,8 @@ static const struct rule rules[] = {
     {"pipe2", SCMP_SYS(pipe2), 1, {IS(1, O_CLOEXEC | O_NONBLOCK)}, NEED_CONTROL},
     // The C library's resolver, and the modules it loads.
     {"socket AF_UNIX for names", SCMP_SYS(socket), 1, {IS(0, AF_UNIX)}, NEED_NAMES},
+    {"socket AF_INET for names", SCMP_SYS(socket), 1, {IS(0, AF_INET)}, NEED_NAMES},
+    {"socket AF_INET6 for names", SCMP_SYS(socket), 1, {IS(0, AF_INET6)}, NEED_NAMES},
     SOCKET_IF(NEED_NAMES, AF_NETLINK),
     FOR_NAMES(read),
     FOR_NAMES(writev),

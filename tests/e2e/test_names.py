@@ -124,6 +124,11 @@ def test_name_of_the_hosts_file(serve):
     expect_link(*serve(hosts=f"127.0.0.1 {NAME}\n"))
 
 
+def test_name_of_both_families(serve):
+    """The library sorts the addresses, by asking the kernel for the way to each."""
+    expect_link(*serve(hosts=f"::1 {NAME}\n127.0.0.1 {NAME}\n"))
+
+
 @pytest.mark.parametrize("by", ["udp", "tcp"])
 def test_name_that_a_server_knows(serve, ns, by):
     server = NameServer(ns, truncates=by == "tcp")

@@ -18,6 +18,7 @@ VSOCK = f"{E2E}sandbox_broker_reach.py::test_vsock_where_nobody_listens"
 HOSTS = f"{E2E}names.py::test_name_of_the_hosts_file"
 NAMES = f"{E2E}names.py::test_name_that_a_server_knows[udp]"
 NAMES_BY_TCP = f"{E2E}names.py::test_name_that_a_server_knows[tcp]"
+BOTH = f"{E2E}names.py::test_name_of_both_families"
 MODULE = f"{E2E}names.py::test_module_that_the_library_loads"
 DATAGRAMS = f"{E2E}links.py::test_a_killed_worker_finds_the_datagram_peer_again"
 
@@ -48,6 +49,8 @@ WHERE = {
     "geteuid": CONTROL,
     "pipe2": COMES_BACK,
     "socket AF_UNIX for names": HOSTS,
+    "socket AF_INET for names": NAMES,
+    "socket AF_INET6 for names": BOTH,
     "socket AF_NETLINK": NAMES,
     "read for names": HOSTS,
     "writev for names": NAMES_BY_TCP,

@@ -332,6 +332,27 @@ TEST(tcp_ports_are_those_of_the_devices)
     assert_int_equal(fate_of("600:tcp:127.0.0.1:9", connect_to_port, &other), EACCES);
 }
 
+// Landlock knows ports of connect(2), by TCP.
+static const struct call around_ports[] = {
+    {"send datagrams", SYS_socket, {AF_INET, SOCK_DGRAM, 0}},
+    {"send datagrams by IPv6", SYS_socket, {AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0}},
+    {"have several paths", SYS_socket, {AF_INET, SOCK_STREAM, IPPROTO_MPTCP}},
+    {"have several streams", SYS_socket, {AF_INET6, SOCK_STREAM, IPPROTO_SCTP}},
+    {"connect as it sends", SYS_sendto, {-1, (long)"", 0, MSG_NOSIGNAL | MSG_FASTOPEN, 0, 0}},
+    {"connect with a message", SYS_sendmsg, {-1, 0, MSG_FASTOPEN}},
+};
+
+TEST(there_is_no_way_around_tcp_ports)
+{
+    static const char *const devices[] = {"600:tcp:127.0.0.1:9", "600:tcp:127.0.0.1:9,server"};
+    for (size_t d = 0; d < 2; d++)
+        for (size_t i = 0; i < sizeof(around_ports) / sizeof(around_ports[0]); i++) {
+            int fate = fate_of(devices[d], make_call, &around_ports[i]);
+            if (fate != -SIGSYS)
+                fail_msg("%s: %s: %d", devices[d], around_ports[i].what, fate);
+        }
+}
+
 TEST(a_guest_with_commands_is_told_apart)
 {
     struct guest_config guest;
