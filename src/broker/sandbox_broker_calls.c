@@ -5,6 +5,7 @@
 // has a family of sockets could connect to any address of it (but for TCP ports, see there).
 #include "broker/sandbox_broker.h"
 #include "broker/sandbox_rules.h"
+#include "broker/worker_process.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -43,6 +44,7 @@ static const struct rule rules[] = {
     CALL(recvmsg),
     {"sendmsg", SCMP_SYS(sendmsg), 1, {LACKS(2, MSG_FASTOPEN)}, 0}, // which connects, to any port
     {"socketpair", SCMP_SYS(socketpair), 1, {IS(0, AF_UNIX)}, 0},
+    SETSOCKOPT(SOL_SOCKET, SO_PASSRIGHTS),
     CALL(wait4),
     {"pidfd_send_signal", SCMP_SYS(pidfd_send_signal), 1, {IS(1, SIGKILL)}, 0},
     FCNTL(F_DUPFD_CLOEXEC),

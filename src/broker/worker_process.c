@@ -120,6 +120,9 @@ worker_process_start(struct worker_process *w, struct loop *loop, const struct g
                                  .ctx = ctx};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0)
         return error_set(err, errno, "worker: cannot make a socket pair");
+    // A worker sends no descriptors. The last close of one may take as long as who made it likes
+    // (SO_LINGER), so older kernels, which have no way to refuse them, let it hold us up.
+    setsockopt(sv[0], SOL_SOCKET, SO_PASSRIGHTS, &(int){0}, sizeof(int));
     int pidfd = starter ? starter_fork_worker(starter, sv[1], &w->pid, err)
                         : fork_worker(guest, counters, null_fd, sv[1], &w->pid, err);
     if (pidfd < 0) {

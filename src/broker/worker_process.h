@@ -7,7 +7,13 @@
 #include "channel/counters.h"
 #include "config/guest_config.h"
 
+#include <sys/socket.h>
 #include <sys/types.h>
+
+// Whether a Unix socket takes descriptors (Linux 6.16). The broker's end of a worker's does not.
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 // Messages to a worker about one channel: it, its log, its listeners; once more when it was
 // removed.

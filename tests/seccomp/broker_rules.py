@@ -31,6 +31,7 @@ WHERE = {
     "getsockname": DATAGRAMS,
     "getpeername": HOSTS,
     "getsockopt SO_ERROR": TCP,
+    "setsockopt SO_PASSRIGHTS": COMES_BACK,
     "setsockopt SO_OOBINLINE": TELNET,
     "setsockopt TCP_NODELAY": TCP,
     "fcntl F_SETFL": TERMINAL,
