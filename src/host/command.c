@@ -119,7 +119,9 @@ command_kill(struct command *c)
         loop_timer_free(c->loop, c->timer);
     c->timer = -1;
     signal_group(c, SIGKILL);
-    while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+    // One that became another user is not ours to kill, and may run on for ever.
+    bool may_stay = !c->exited && kill(c->pid, SIGKILL) < 0 && errno == EPERM;
+    while (waitpid(c->pid, NULL, may_stay ? WNOHANG : 0) < 0 && errno == EINTR)
         ;
 }
 
@@ -161,10 +163,11 @@ on_pidfd(void *ctx, unsigned events)
         log_exit(c, &si);
 }
 
+// Its end is waited for as before: it may have become another user, or be stuck in the kernel.
 static void
 on_kill_timer(void *ctx)
 {
-    finish(ctx);
+    signal_group(ctx, SIGKILL);
 }
 
 bool

@@ -36,7 +36,7 @@ int command_start(struct command *c, const char *text, int *fd, struct error *er
 // perhaps from within. A command that exited before is not waited for: what it left behind in its
 // group is killed.
 void command_end(struct command *c);
-// Kills, waits, no on_ended.
+// Kills, waits, no on_ended. One that became another user (sudo) is left alone.
 void command_kill(struct command *c);
 // Whether it still runs; signals the group otherwise (SIGTERM). For a farewell to many at once.
 bool command_ask_to_end(struct command *c);

@@ -12,7 +12,12 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ANSWERS_MAX 64
@@ -284,4 +289,84 @@ TEST(removed_command_is_ended_without_waiting)
     struct error err;
     assert_int_equal(opener_add(opener, 0, &err), 0);
     teardown();
+}
+
+#define UNKILLABLE_S 5
+
+// This program, copied and made a set-user-ID one: root's for a while, as by sudo(8).
+__attribute__((constructor)) static void
+be_unkillable(int argc, char **argv)
+{
+    const char *name = strrchr(argv[0], '/');
+    if (!name || strcmp(name, "/unkillable") != 0)
+        return;
+    if (setresuid(0, 0, 0) < 0 || write(1, "up\n", 3) != 3)
+        _exit(1);
+    for (int i = 0; i < UNKILLABLE_S; i++)
+        sleep(1);
+    _exit(0);
+}
+
+static void
+copy_ourselves(const char *path)
+{
+    struct stat st;
+    int in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int out = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+    assert_int_equal(fstat(in, &st), 0);
+    assert_int_equal(sendfile(out, in, NULL, (size_t)st.st_size), st.st_size);
+    assert_int_equal(fchmod(out, 04755), 0);
+    close(in);
+    close(out);
+}
+
+// How long the longest turn took, in ms, of those in which the command was ended.
+static int
+end_unkillable(const char *device)
+{
+    uint64_t longest_us = 0, end;
+    char line[3];
+    setup(device, 4);
+    opener_open(opener, 1, 0, NULL);
+    struct pollfd p = {.fd = answers[0].fds[0], .events = POLLIN};
+    if (poll(&p, 1, 5000) != 1 || read(p.fd, line, 3) != 3 || memcmp(line, "up\n", 3) != 0)
+        return -1;
+    opener_remove(opener, 0);
+    end = loop_clock_us() + UNKILLABLE_S * UINT64_C(2000000);
+    while (!opener_is_free(opener, 0) && loop_clock_us() < end) {
+        uint64_t start = loop_clock_us();
+        loop_turn(loop, 10);
+        if (loop_clock_us() - start > longest_us)
+            longest_us = loop_clock_us() - start;
+    }
+    if (!opener_is_free(opener, 0))
+        return -1;
+    teardown();
+    return (int)(longest_us / 1000);
+}
+
+TEST(command_that_may_not_be_killed_holds_nothing_up)
+{
+    char dir[] = "/tmp/test-opener-XXXXXX", path[64], device[80];
+    struct statvfs fs;
+    int status;
+    if (geteuid() != 0 || statvfs("/tmp", &fs) < 0 || (fs.f_flag & ST_NOSUID))
+        skip();
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chmod(dir, 0755), 0);
+    snprintf(path, sizeof(path), "%s/unkillable", dir);
+    copy_ourselves(path);
+    snprintf(device, sizeof(device), "cmd:exec %s", path);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
+            _exit(255);
+        int ms = end_unkillable(device);
+        _exit(ms < 0 || ms > 250 ? 250 : ms);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    unlink(path);
+    rmdir(dir);
+    assert_true(WIFEXITED(status));
+    assert_in_range(WEXITSTATUS(status), 0, 249);
 }
