@@ -59,7 +59,8 @@ static const struct rule rules[] = {
     {"madvise DONTNEED", SCMP_SYS(madvise), 1, {IS(2, MADV_DONTNEED)}, 0},
     // Links: what kind of socket it is, how much it takes, whether its interface is there.
     FCNTL(F_GETFL),
-    FCNTL(F_SETFL),
+    // A terminal with O_ASYNC would signal its jobs, the broker among them.
+    {"fcntl F_SETFL", SCMP_SYS(fcntl), 2, {IS(1, F_SETFL), LACKS(2, O_ASYNC)}, 0},
     CALL(getsockname),
     CALL(getpeername),
     GETSOCKOPT(SO_ERROR),

@@ -18,11 +18,12 @@ on_down_timer(void *ctx)
     link->events->on_down(link->ctx, link->why);
 }
 
+// Without O_ASYNC, which a sandbox forbids to set (broker/sandbox_seccomp.c).
 static bool
 set_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+    return flags >= 0 && fcntl(fd, F_SETFL, (flags | O_NONBLOCK) & ~O_ASYNC) == 0;
 }
 
 bool

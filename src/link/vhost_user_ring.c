@@ -183,8 +183,9 @@ take_event_fd(struct vhost_message *m, int *out, struct error *err)
         return 0;
     if (fstat(m->fds[0], &st) < 0 || (st.st_mode & S_IFMT) != 0)
         return error_set(err, EINVAL, "a notification by something else than an eventfd");
+    // A sandbox forbids to set O_ASYNC, should it be set.
     int flags = fcntl(m->fds[0], F_GETFL);
-    if (flags < 0 || fcntl(m->fds[0], F_SETFL, flags | O_NONBLOCK) < 0)
+    if (flags < 0 || fcntl(m->fds[0], F_SETFL, (flags | O_NONBLOCK) & ~O_ASYNC) < 0)
         return error_set(err, errno, "eventfd");
     *out = vhost_take_fd(m, 0);
     return 0;

@@ -133,6 +133,7 @@ static const struct attempt attempts[] = {
     {"attach a tap", SYS_ioctl, {0, 0x400454ca /* TUNSETIFF */, 0}},
     {"copy a descriptor", SYS_fcntl, {0, F_DUPFD, 0}},
     {"get signals", SYS_fcntl, {0, F_SETOWN, 1}},
+    {"have a terminal's jobs signalled", SYS_fcntl, {0, F_SETFL, O_NONBLOCK | O_ASYNC}},
     {"leave its network namespace", SYS_setsockopt, {0, SOL_SOCKET, SO_BINDTODEVICE, 0, 0}},
     {"attach a filter", SYS_setsockopt, {0, SOL_SOCKET, SO_ATTACH_FILTER, 0, 0}},
     {"see whose socket it is", SYS_getsockopt, {0, SOL_SOCKET, SO_PEERCRED, 0, 0}},
