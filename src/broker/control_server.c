@@ -112,6 +112,7 @@ send_reply(struct client *c)
             continue;
         free(c->out);
         c->out = NULL;
+        give_time(c, c->in_len > 0 ? BUSY_US : IDLE_US);
     }
     return true;
 }

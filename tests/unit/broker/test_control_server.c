@@ -242,6 +242,23 @@ TEST(reply_waits_until_it_is_released)
     stop();
 }
 
+TEST(client_whose_reply_had_to_wait_may_be_silent_as_long_as_others)
+{
+    static const char call[] = "{\"method\":\"org.vmchannel.Control.Delete\",\"parameters\":"
+                               "{\"port\":1}}";
+    start();
+    ops.remove = held_remove;
+    int fd = client();
+    say(fd, call, sizeof(call));
+    turns(4);
+    control_server_release(server, 1);
+    hear(fd);
+    assert_true(loop_next_deadline(loop) > loop_clock_us() + 30000000);
+    close(fd);
+    turns(2);
+    stop();
+}
+
 // --- replies that a client takes its time for ----------------------------------------------------
 
 #define CHANNELS 4000 // whose list no socket takes at once
