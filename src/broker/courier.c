@@ -12,7 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RECEIVE_MAX 64 // messages per turn, so that a flood leaves time for the rest
+#define RECEIVE_MAX 64     // messages per turn, so that a flood leaves time for the rest
+#define CROWDED_US  100000 // between looks whether fewer descriptors are under way
 
 static bool
 may_read(const struct courier *c)
@@ -23,7 +24,8 @@ may_read(const struct courier *c)
 static void
 watch(struct courier *c)
 {
-    unsigned events = (may_read(c) ? LOOP_READ : 0) | (c->used > 0 ? LOOP_WRITE : 0);
+    bool writes = c->used > 0 && !c->crowded;
+    unsigned events = (may_read(c) ? LOOP_READ : 0) | (writes ? LOOP_WRITE : 0);
     if (events == c->watched)
         return;
     c->watched = events;
@@ -51,27 +53,31 @@ static void
 gone(struct courier *c)
 {
     loop_remove(c->loop, &c->io);
+    loop_timer_clear(c->loop, c->timer);
     close(c->io.fd);
     c->io.fd = -1;
     drop_queue(c);
     c->events->on_gone(c->ctx);
 }
 
-// 1: the socket took it, 0: full, -errno: broken.
+// 1: the socket took it, 0: full, or not now, -errno: broken.
 static int
 send_one(struct courier *c, const struct message *m, const int *fds, size_t nfds)
 {
     ssize_t n = fdpass_send(c->io.fd, m, sizeof(*m), fds, nfds);
     if (n == -ETOOMANYREFS && m->type == MESSAGE_OPENED) {
         // Too many descriptors in flight (unix(7)), and nothing tells when they are fewer: this
-        // end is closed by our caller, and the guest is refused.
+        // end is closed by our caller, and the guest is refused. What else has one has to wait.
         struct message refused = {
             .type = MESSAGE_REFUSED, .session = m->session, .why = -ETOOMANYREFS};
         n = fdpass_send(c->io.fd, &refused, sizeof(refused), NULL, 0);
     }
+    c->crowded = n == -ETOOMANYREFS;
     if (n >= 0)
         return 1;
-    return n == -EAGAIN || n == -ENOBUFS || n == -ENOMEM ? 0 : (int)n;
+    if (c->crowded)
+        loop_timer_set(c->loop, c->timer, loop_clock_us() + CROWDED_US);
+    return c->crowded || n == -EAGAIN || n == -ENOBUFS || n == -ENOMEM ? 0 : (int)n;
 }
 
 static void
@@ -91,6 +97,12 @@ flush(struct courier *c)
         c->used--;
     }
     watch(c);
+}
+
+static void
+on_timer(void *ctx)
+{
+    flush(ctx);
 }
 
 // One message into m. 1: whole and valid, or valid but its descriptors did not find room among ours
@@ -141,7 +153,7 @@ on_socket(void *ctx, unsigned events)
     if (events & LOOP_WRITE)
         flush(c);
     else if ((events & LOOP_HANGUP) && !may_read(c))
-        flush(c); // fails for good, and ends in gone()
+        gone(c);
     // Else a hang-up ends in receive(), after the last words.
     if (c->io.fd >= 0 && (events & (LOOP_READ | LOOP_HANGUP)))
         receive(c);
@@ -157,9 +169,10 @@ courier_init(struct courier *c, struct loop *loop, int sock, uint32_t queue_size
                           .limits = *limits,
                           .events = events,
                           .ctx = ctx,
-                          .size = queue_size};
+                          .size = queue_size,
+                          .timer = loop_timer_new(loop, on_timer, c)};
     c->queue = calloc(queue_size, sizeof(*c->queue));
-    int rc = c->queue ? loop_add(loop, &c->io, LOOP_READ) : -ENOMEM;
+    int rc = c->queue && c->timer >= 0 ? loop_add(loop, &c->io, LOOP_READ) : -ENOMEM;
     if (rc < 0) {
         close(sock);
         c->io.fd = -1;
@@ -171,8 +184,9 @@ courier_init(struct courier *c, struct loop *loop, int sock, uint32_t queue_size
 void
 courier_fini(struct courier *c)
 {
-    if (!c->queue)
+    if (!c->loop)
         return;
+    loop_timer_free(c->loop, c->timer);
     if (c->io.fd >= 0) {
         loop_remove(c->loop, &c->io);
         close(c->io.fd);
@@ -181,6 +195,7 @@ courier_fini(struct courier *c)
     }
     free(c->queue);
     c->queue = NULL;
+    c->loop = NULL;
 }
 
 bool

@@ -36,6 +36,8 @@ struct courier {
     void *ctx;
     struct courier_item *queue; // ring of what the socket did not take
     uint32_t size, head, used;
+    int timer;    // -1: none
+    bool crowded; // the first of the queue waits for the timer, not for room in the socket
 };
 
 // sock is taken over, also on failure. At most queue_size messages are kept. events and ctx outlive

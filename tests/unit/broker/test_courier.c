@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define QUEUE 2000
@@ -198,6 +199,42 @@ TEST(descriptor_without_room_is_a_message_without_it)
     assert_int_equal(worker.fds, 0);
     assert_int_equal(worker.garbage, 0);
     teardown();
+}
+
+// More of this user's are under way than it may have (unix(7)), by whichever process.
+static bool
+waits_until_fewer_are_under_way(void)
+{
+    int sv[2], fds[FDPASS_MAX] = {0};
+    char byte;
+    size_t none = 0;
+    struct rlimit few;
+    setup();
+    if (getrlimit(RLIMIT_NOFILE, &few) < 0 ||
+        socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0)
+        return false;
+    fdpass_send(sv[0], "", 1, fds, FDPASS_MAX);
+    few.rlim_cur = FDPASS_MAX / 2;
+    setrlimit(RLIMIT_NOFILE, &few);
+    courier_send(&broker.courier, &(struct message){.type = MESSAGE_LOG}, dup(0));
+    courier_send(&broker.courier, &(struct message){.type = MESSAGE_DRAIN}, -1);
+    turns(100);
+    bool waits = broker.gone == 0 && worker.got == 0;
+    fdpass_recv(sv[1], &byte, 1, NULL, &none);
+    turns(300);
+    return waits && broker.gone == 0 && worker.got == 2 && worker.fds == 1;
+}
+
+TEST(too_many_descriptors_under_way_are_waited_for)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        bool is_nobody = geteuid() != 0 || setresuid(64999, 64999, 64999) == 0;
+        _exit(is_nobody && waits_until_fewer_are_under_way() ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 TEST(end_of_the_other_side_is_told_once_after_its_last_words)
