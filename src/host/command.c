@@ -120,7 +120,7 @@ command_kill(struct command *c)
     c->timer = -1;
     signal_group(c, SIGKILL);
     // One that became another user is not ours to kill, and may run on for ever.
-    bool may_stay = !c->exited && kill(c->pid, SIGKILL) < 0 && errno == EPERM;
+    bool may_stay = !c->exited && kill(c->pid, SIGKILL) < 0;
     while (waitpid(c->pid, NULL, may_stay ? WNOHANG : 0) < 0 && errno == EINTR)
         ;
 }
