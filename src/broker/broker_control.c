@@ -358,9 +358,10 @@ open_by_name(struct broker *b, struct error *err)
 
 // To who will have to remove it. Whoever that is, root may connect.
 static int
-give_away(const char *path, const struct run_as *user, struct error *err)
+give_away(const struct broker *b, const struct run_as *user, struct error *err)
 {
-    return lchown(path, user->uid, user->gid) < 0 ? error_set(err, errno, "control: %s", path) : 0;
+    const struct unix_access access = {.uid = user->uid, .gid = user->gid};
+    return control_server_share(b->control, &access, err);
 }
 
 static int
@@ -369,8 +370,10 @@ give_dir_away(struct broker *b, const struct run_as *user, struct error *err)
     char dir[CONTROL_PATH_SIZE];
     memcpy(dir, b->control_path, sizeof(dir));
     *strrchr(dir, '/') = '\0';
-    int rc = give_away(b->control_path, user, err);
-    return rc < 0 ? rc : give_away(dir, user, err);
+    int rc = give_away(b, user, err);
+    if (rc == 0 && lchown(dir, user->uid, user->gid) < 0)
+        rc = error_set(err, errno, "control: %s", dir);
+    return rc;
 }
 
 int
@@ -382,7 +385,7 @@ broker_control_open(struct broker *b, const struct broker_config *config, struct
             control_server_new(b->loop, b->guest->name, config->control_path, &ops, b, err);
         if (!b->control)
             return -EIO;
-        return config->user ? give_away(config->control_path, config->user, err) : 0;
+        return config->user ? give_away(b, config->user, err) : 0;
     }
     if (!config->control_by_name)
         return 0;

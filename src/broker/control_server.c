@@ -7,7 +7,6 @@
 
 #include "base/fdpass.h"
 #include "base/log.h"
-#include "base/unix_listener.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -365,6 +364,13 @@ control_server_free(struct control_server *s)
     if (s->retry_timer >= 0)
         loop_timer_free(s->loop, s->retry_timer);
     free(s);
+}
+
+int
+control_server_share(const struct control_server *s, const struct unix_access *access,
+                     struct error *err)
+{
+    return unix_listener_share(&s->listener, access, err);
 }
 
 void

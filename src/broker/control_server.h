@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/unix_listener.h"
 #include "control/service.h"
 #include "loop/loop.h"
 
@@ -16,6 +17,9 @@ struct control_server *
 control_server_new(struct loop *loop, const char *guest, const char *path,
                    const struct control_ops *ops, void *ctx, struct error *err);
 void control_server_free(struct control_server *s); // removes the socket
+// Gives the socket an owner and a group. 0 or -errno with err.
+int control_server_share(const struct control_server *s, const struct unix_access *access,
+                         struct error *err);
 
 // From within one of the ops: its reply waits for control_server_release() of that number.
 void control_server_hold(struct control_server *s, uint32_t number);

@@ -11,7 +11,11 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define WAIT_US 5000000
@@ -291,6 +295,48 @@ TEST(stop_that_cannot_be_watched_is_an_error)
     close(fd);
     close(guest);
     bench_fini(&b);
+}
+
+// Who may write in the directory is as quick as can be: his link stands where our socket was.
+static char taken_path[80], victim[80];
+
+int
+listen(int fd, int backlog)
+{
+    int rc = (int)syscall(SYS_listen, fd, backlog);
+    if (taken_path[0] != '\0' && access(taken_path, F_OK) == 0 && unlink(taken_path) == 0)
+        rc |= link(victim, taken_path);
+    return rc;
+}
+
+TEST(nothing_but_the_control_socket_is_given_to_the_user)
+{
+    static const struct run_as nobody = {"nobody", 65534, 65534, (gid_t)-1};
+    struct bench b;
+    struct stat st;
+    int status;
+    if (geteuid() != 0)
+        skip();
+    bench_init(&b);
+    b.config.user = &nobody;
+    snprintf(victim, sizeof(victim), "%s/victim", b.dir);
+    close(open(victim, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    memcpy(taken_path, b.control, sizeof(b.control));
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct error err;
+        log_set_sink(on_log, NULL);
+        broker_free(broker_start(&b.config, &err));
+        _exit(0);
+    }
+    taken_path[0] = '\0';
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(stat(victim, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    char text[100];
+    snprintf(text, sizeof(text), "rm -r %s", b.dir);
+    assert_int_equal(system(text), 0);
+    guest_config_fini(&b.guest);
 }
 
 TEST(messages_have_names)
