@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES   (64 * 1024)
-#define DATAGRAM_MAX   65507       // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
-#define CODEC_BYTES    (16 * 1024) // of a struct codec, rounded up
-#define DATAGRAM_TRIES 64          // errors of earlier datagrams passed over in one call
+#define DATAGRAM_MAX   65507        // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
+#define CODEC_BYTES    (16 * 1024)  // of a struct codec, rounded up
+#define DATAGRAM_TRIES 64           // errors of earlier datagrams passed over in one call
+#define COPY_BYTES     DATAGRAM_MAX // written at once where they are copied first
+#define COPY_PIECES    64
 
 static_assert(BUFFER_BYTES > DATAGRAM_MAX, "a datagram is never cut");
 
@@ -387,28 +389,24 @@ host_end_memory(const struct device *dev)
     return 0;
 }
 
-// The first n bytes. A log that fails is no reason to stop the traffic.
+// A log that fails is no reason to stop the traffic.
 static void
-log_bytes(struct host_end *e, const struct iovec *iov, int iovcnt, size_t n)
+log_bytes(struct host_end *e, const uint8_t *bytes, size_t len)
 {
-    for (int i = 0; i < iovcnt && n > 0; i++) {
-        size_t len = iov[i].iov_len < n ? iov[i].iov_len : n;
-        n -= len;
-        for (size_t at = 0; at < len;) {
-            ssize_t written = write(e->log_fd, (const uint8_t *)iov[i].iov_base + at, len - at);
-            if (written < 0 && errno == EINTR)
-                continue;
-            if (written <= 0) {
-                e->log_error = written < 0 ? errno : EIO;
-                return;
-            }
-            at += (size_t)written;
+    for (size_t at = 0; at < len;) {
+        ssize_t written = write(e->log_fd, bytes + at, len - at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            e->log_error = written < 0 ? errno : EIO;
+            return;
         }
+        at += (size_t)written;
     }
 }
 
-ssize_t
-host_end_write(struct host_end *e, const struct iovec *iov, int iovcnt)
+static ssize_t
+write_once(struct host_end *e, const struct iovec *iov, int iovcnt)
 {
     ssize_t n = 0;
     switch (e->way) {
@@ -429,9 +427,62 @@ host_end_write(struct host_end *e, const struct iovec *iov, int iovcnt)
             n += (ssize_t)iov[i].iov_len;
         break;
     }
-    if (n > 0 && e->log_fd >= 0)
-        log_bytes(e, iov, iovcnt, (size_t)n);
     return n;
+}
+
+// As many pieces as fit, the first from byte `at` on; that one is cut if it is too long. Gives
+// their number, *len their bytes.
+static int
+copy_front(const struct iovec *iov, int iovcnt, size_t at, uint8_t bytes[COPY_BYTES],
+           struct iovec out[COPY_PIECES], size_t *len)
+{
+    int count = 0;
+    *len = 0;
+    for (; count < iovcnt && count < COPY_PIECES; count++, at = 0) {
+        size_t n = iov[count].iov_len - at, room = COPY_BYTES - *len;
+        if (n > room && count > 0)
+            break;
+        n = n < room ? n : room;
+        memcpy(bytes + *len, (const uint8_t *)iov[count].iov_base + at, n);
+        out[count] = (struct iovec){bytes + *len, n};
+        *len += n;
+    }
+    __asm__ volatile("" ::: "memory"); // nor does the compiler read the originals again
+    return count;
+}
+
+// For those that look at a byte twice. It may be in a guest's memory, and the guest write it again
+// in between: what is logged must be what was sent, and what a codec sends what it looked at.
+static ssize_t
+write_copy(struct host_end *e, const struct iovec *iov, int iovcnt)
+{
+    uint8_t bytes[COPY_BYTES];
+    struct iovec copy[COPY_PIECES];
+    size_t at = 0, len;
+    ssize_t total = 0;
+    while (iovcnt > 0) {
+        int count = copy_front(iov, iovcnt, at, bytes, copy, &len);
+        ssize_t n = write_once(e, copy, count);
+        if (n < 0)
+            return total > 0 ? total : n;
+        if (e->log_fd >= 0)
+            log_bytes(e, bytes, (size_t)n);
+        total += n;
+        if ((size_t)n < len)
+            break;
+        bool is_cut = count == 1 && at + len < iov->iov_len;
+        at = is_cut ? at + len : 0;
+        iov += is_cut ? 0 : count;
+        iovcnt -= is_cut ? 0 : count;
+    }
+    return total;
+}
+
+ssize_t
+host_end_write(struct host_end *e, const struct iovec *iov, int iovcnt)
+{
+    bool looks_twice = e->log_fd >= 0 || e->way == HOST_END_CODEC;
+    return looks_twice ? write_copy(e, iov, iovcnt) : write_once(e, iov, iovcnt);
 }
 
 ssize_t

@@ -50,7 +50,8 @@ size_t host_end_memory(const struct device *dev);
 // Stream bytes to the host. Taken from the front (> 0), or -errno: -EAGAIN when full (or before
 // the codec's handshake is done: a read may end that), else the end takes no more, ever. Of a
 // datagram device each iovec is a datagram, cut where it is longer than one may be; what the
-// network refuses is lost, as datagrams are.
+// network refuses is lost, as datagrams are. The bytes may change meanwhile, as a guest's memory
+// does: each is looked at once.
 ssize_t host_end_write(struct host_end *e, const struct iovec *iov, int iovcnt);
 // Stream bytes from the host: > 0, 0 at the end, -EAGAIN: none now, -EINTR: none yet, ask again
 // (others first), else -errno: broken.

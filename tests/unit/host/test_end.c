@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Host ends at the edges that relays seldom come to: the wrong descriptors, no memory, datagrams
-// that fail or come empty, a log that takes nothing more.
+// that fail or come empty, a log that takes nothing more, bytes that change while they are written.
 #include "test.h"
 
 #include "faults.h"
@@ -10,7 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -212,4 +215,137 @@ TEST(log_gets_what_was_taken_and_its_failure_is_told_once)
     close(log[0]);
     close(log[1]);
     host_end_close(&e);
+}
+
+TEST(pieces_of_any_number_and_length_are_written_and_logged_in_order)
+{
+    enum { COUNT = 300, SMALL = 70, LAST = 200000, ALL = COUNT * SMALL + LAST };
+    static uint8_t bytes[ALL], got[ALL];
+    struct iovec iov[COUNT + 1];
+    struct host_end e;
+    struct device file = device_of("file:/f");
+    int fd = memfd_create("file", MFD_CLOEXEC), log = memfd_create("log", MFD_CLOEXEC);
+    for (size_t i = 0; i < ALL; i++)
+        bytes[i] = (uint8_t)(i * 7 / 5);
+    for (size_t i = 0; i < COUNT; i++)
+        iov[i] = (struct iovec){bytes + i * SMALL, SMALL};
+    iov[COUNT] = (struct iovec){bytes + COUNT * SMALL, LAST};
+    assert_int_equal(host_end_init(&e, &file, log, &fd, 1), 0);
+    assert_int_equal(host_end_write(&e, iov, COUNT + 1), ALL);
+    assert_int_equal(pread(fd, got, ALL, 0), ALL);
+    assert_memory_equal(got, bytes, ALL);
+    assert_int_equal(pread(log, got, ALL, 0), ALL);
+    assert_memory_equal(got, bytes, ALL);
+    close(log);
+    host_end_close(&e);
+}
+
+TEST(datagrams_that_are_logged_stay_what_they_are)
+{
+    struct host_end e;
+    int fds[2], log[2];
+    char got[16];
+    struct iovec iov[2] = {{"abc", 3}, {"de", 2}};
+    struct device udp = device_of("udp:127.0.0.1:9");
+    pair(SOCK_DGRAM, fds);
+    assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_int_equal(host_end_init(&e, &udp, log[1], fds, 1), 0);
+    assert_int_equal(host_end_write(&e, iov, 2), 5);
+    assert_int_equal(read(fds[1], got, sizeof(got)), 3);
+    assert_int_equal(read(fds[1], got, sizeof(got)), 2);
+    assert_int_equal(read(log[0], got, sizeof(got)), 5);
+    assert_memory_equal(got, "abcde", 5);
+    close(fds[1]);
+    close(log[0]);
+    close(log[1]);
+    host_end_close(&e);
+}
+
+// --- bytes in a guest's memory -------------------------------------------------------------------
+
+enum { RACE_BYTES = 32768, RACE_ROUNDS = 10000, IAC = 255 };
+
+struct race {
+    volatile uint8_t bytes[RACE_BYTES];
+    atomic_bool over;
+    pthread_t thread;
+};
+
+static void *
+race(void *ctx)
+{
+    struct race *r = ctx;
+    for (uint8_t byte = 'a'; !r->over; byte = byte == 'a' ? IAC : 'a')
+        r->bytes[1] = byte;
+    return NULL;
+}
+
+static void
+race_start(struct race *r)
+{
+    *r = (struct race){.over = false};
+    memset((void *)(uintptr_t)r->bytes, 'a', sizeof(r->bytes));
+    assert_int_equal(pthread_create(&r->thread, NULL, race, r), 0);
+}
+
+static void
+race_end(struct race *r)
+{
+    r->over = true;
+    pthread_join(r->thread, NULL);
+}
+
+static size_t
+write_and_take(struct host_end *e, const struct race *r, int fd, uint8_t *out, size_t size)
+{
+    const struct iovec iov = {(void *)(uintptr_t)r->bytes, sizeof(r->bytes)};
+    assert_int_equal(host_end_write(e, &iov, 1), sizeof(r->bytes));
+    ssize_t n = read(fd, out, size);
+    assert_true(n >= (ssize_t)sizeof(r->bytes));
+    return (size_t)n;
+}
+
+TEST(guest_that_rewrites_its_bytes_gets_no_telnet_command_through)
+{
+    static struct race r;
+    struct host_end e;
+    int fds[2];
+    uint8_t wire[2 * RACE_BYTES];
+    struct device dev = device_of("telnet:127.0.0.1:9");
+    pair(SOCK_STREAM, fds);
+    assert_int_equal(host_end_init(&e, &dev, -1, fds, 1), 0);
+    race_start(&r);
+    for (int i = 0; i < RACE_ROUNDS; i++) {
+        size_t n = write_and_take(&e, &r, fds[1], wire, sizeof(wire));
+        assert_int_equal(n == RACE_BYTES ? 'a' : IAC, wire[1]);
+    }
+    race_end(&r);
+    close(fds[1]);
+    host_end_close(&e);
+}
+
+TEST(log_says_what_was_sent_whatever_the_guest_writes_meanwhile)
+{
+    static const char *const texts[] = {"unix:/s", "udp:127.0.0.1:9", "pipe:/p"};
+    static struct race r;
+    for (size_t t = 0; t < sizeof(texts) / sizeof(texts[0]); t++) {
+        struct host_end e;
+        int fds[2], log[2];
+        static uint8_t sent[RACE_BYTES], logged[RACE_BYTES];
+        struct device dev = device_of(texts[t]);
+        pair(dev.kind == DEVICE_UDP ? SOCK_DGRAM : SOCK_STREAM, fds);
+        assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
+        assert_int_equal(host_end_init(&e, &dev, log[1], fds, 1), 0);
+        race_start(&r);
+        for (int i = 0; i < RACE_ROUNDS; i++) {
+            write_and_take(&e, &r, fds[1], sent, sizeof(sent));
+            assert_int_equal(read(log[0], logged, sizeof(logged)), sizeof(logged));
+            assert_memory_equal(sent, logged, sizeof(sent));
+        }
+        race_end(&r);
+        close(fds[1]);
+        close(log[0]);
+        close(log[1]);
+        host_end_close(&e);
+    }
 }
