@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,17 +24,17 @@
 #define LIVED_WELL_US    10000000 // a worker that lived so long is replaced without delay
 
 static void
-end_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
+end_opened(void *ctx, uint64_t session, const int *fds, size_t nfds)
 {
     struct broker *b = ctx;
     courier_send_fds(
         &b->worker.courier,
-        &(struct message){.type = MESSAGE_OPENED, .session = session, .fds = (uint32_t)nfds}, fds,
+        &(struct message){.type = MESSAGE_OPENED, .session = session, .fds = (uint16_t)nfds}, fds,
         nfds);
 }
 
 static void
-end_refused(void *ctx, uint32_t session, int why)
+end_refused(void *ctx, uint64_t session, int why)
 {
     struct broker *b = ctx;
     courier_send(&b->worker.courier,
@@ -141,7 +142,7 @@ on_open(struct broker *b, const struct message *m)
         return;
     }
     char text[PEER_TEXT];
-    log_debug("%s: channel %s: session %u: open for %s", b->guest->name,
+    log_debug("%s: channel %s: session %" PRIu64 ": open for %s", b->guest->name,
               channel_port_text(b->guest->channels[m->channel].port).text, m->session,
               peer_text(m, text));
     const struct proxy_peer guest = {
@@ -169,7 +170,7 @@ on_link_down(struct broker *b, uint32_t link)
 }
 
 static void
-on_closed(struct broker *b, uint32_t session)
+on_closed(struct broker *b, uint64_t session)
 {
     if (opener_closed(b->opener, session))
         return;
@@ -193,7 +194,7 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
     }
     switch ((enum message_type)m->type) {
     case MESSAGE_READY:
-        on_ready(b, m->session);
+        on_ready(b, (uint32_t)m->session);
         break;
     case MESSAGE_OPEN:
         on_open(b, m);
@@ -211,7 +212,7 @@ on_message(void *ctx, const struct message *m, const int *fds, size_t nfds)
         if (m->session == 0 || m->session > b->sync)
             on_garbage(b);
         else
-            control_server_release(b->control, m->session);
+            control_server_release(b->control, (uint32_t)m->session);
         break;
     case MESSAGE_OPENED:
     case MESSAGE_REFUSED:

@@ -7,7 +7,8 @@
 
 #define ERRNO_MAX 4095
 
-static_assert(sizeof(struct message) == 12 * 4 + 16, "no padding: the struct is what is sent");
+static_assert(sizeof(struct message) == 8 + 9 * 4 + 2 * 2 + 16,
+              "no padding: the struct is what is sent");
 
 // What each type may carry; a field that is not named must be zero.
 struct message_rule {

@@ -38,15 +38,15 @@ enum message_type {
 // Fields that a type does not name are zero.
 struct message {
     uint32_t type;
-    uint32_t session;    // chosen by the worker
     uint32_t channel;    // index into the configured channels
+    uint64_t session;    // chosen by the worker
     uint32_t guest_addr; // host order; 0: see guest_addr6
     uint32_t guest_port;
     int32_t why;                  // -1..-4095: a negative errno
     uint32_t link;                // counts the links of this worker, from 1
     uint32_t link_kind;           // enum link_kind
-    uint32_t fds;                 // 0..MESSAGE_FDS_MAX: descriptors that come with it
-    uint32_t link_offload;        // 0 or 1, see struct link_spec
+    uint16_t fds;                 // 0..MESSAGE_FDS_MAX: descriptors that come with it
+    uint16_t link_offload;        // 0 or 1, see struct link_spec
     uint32_t guest_cid;           // AF_VSOCK: the only CID to admit, else 0
     uint32_t snaplen;             // bytes to copy of each frame
     struct ipv6_addr guest_addr6; // :: beside guest_addr, or where the guest has neither

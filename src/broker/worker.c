@@ -43,7 +43,7 @@ struct worker {
 
 // Each live connection may cancel once, so an open must leave room for as many cancels.
 static void
-ask_open(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
+ask_open(void *ctx, uint64_t session, uint16_t channel, const struct stack_peer *peer)
 {
     struct worker *w = ctx;
     struct message m = {.type = MESSAGE_OPEN,
@@ -58,7 +58,7 @@ ask_open(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer 
 }
 
 static void
-ask_cancel(void *ctx, uint32_t session)
+ask_cancel(void *ctx, uint64_t session)
 {
     struct worker *w = ctx;
     courier_send(&w->broker, &(struct message){.type = MESSAGE_CANCEL, .session = session}, -1);
@@ -67,7 +67,7 @@ ask_cancel(void *ctx, uint32_t session)
 // Counted devices alone; the courier has room as for a cancel, since a session has but one of the
 // two.
 static void
-tell_closed(void *ctx, uint32_t session, uint16_t channel)
+tell_closed(void *ctx, uint64_t session, uint16_t channel)
 {
     struct worker *w = ctx;
     if (opener_counts(&w->guest->channels[channel].device))

@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,10 +101,10 @@ hub_log_fault(struct hub *hub, uint16_t channel, const char *what, int errnum)
 }
 
 void
-hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds)
+hub_opened(struct hub *hub, uint64_t session, const int *fds, size_t nfds)
 {
     uint32_t index = session & SESSION_INDEX_MASK;
-    uint32_t generation = session >> SESSION_INDEX_BITS;
+    uint32_t generation = (uint32_t)(session >> SESSION_INDEX_BITS);
     if (index < hub->max_conns)
         relay_opened(hub, index, generation, fds, nfds);
     else if (index < 2 * hub->max_conns)
@@ -113,11 +114,11 @@ hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds)
 }
 
 void
-hub_refused(struct hub *hub, uint32_t session, int why)
+hub_refused(struct hub *hub, uint64_t session, int why)
 {
     uint32_t index = session & SESSION_INDEX_MASK;
-    uint32_t generation = session >> SESSION_INDEX_BITS;
-    log_debug("%s: session %u: refused: %s", hub->guest, session, strerrordesc_np(-why));
+    uint32_t generation = (uint32_t)(session >> SESSION_INDEX_BITS);
+    log_debug("%s: session %" PRIu64 ": refused: %s", hub->guest, session, strerrordesc_np(-why));
     if (index < hub->max_conns)
         relay_refused(hub, index, generation);
     else if (index < 2 * hub->max_conns)

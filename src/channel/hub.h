@@ -22,11 +22,11 @@ struct hub;
 // is never reused. Both return at once; the answer is hub_opened() or hub_refused(), from within
 // open() or later. Of an inward channel the host end is its next client; peer is all zero.
 struct hub_opener {
-    void (*open)(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer);
+    void (*open)(void *ctx, uint64_t session, uint16_t channel, const struct stack_peer *peer);
     // The guest gave up before the answer (or the session ended early): no answer is wanted.
-    void (*cancel)(void *ctx, uint32_t session);
+    void (*cancel)(void *ctx, uint64_t session);
     // A session that was opened is over; its descriptors are closed. May be NULL.
-    void (*closed)(void *ctx, uint32_t session, uint16_t channel);
+    void (*closed)(void *ctx, uint64_t session, uint16_t channel);
     void *ctx;
 };
 
@@ -84,9 +84,9 @@ void hub_set_guest_cid(struct hub *hub, uint32_t cid);
 
 // The opener's answer. The descriptors are as many as the channel's device has (host/opener.h),
 // non-blocking; ownership passes, also when the session is gone.
-void hub_opened(struct hub *hub, uint32_t session, const int *fds, size_t nfds);
+void hub_opened(struct hub *hub, uint64_t session, const int *fds, size_t nfds);
 // why: a negative errno, for the log. The broker has already logged the reason in full.
-void hub_refused(struct hub *hub, uint32_t session, int why);
+void hub_refused(struct hub *hub, uint64_t session, int why);
 
 // The guest is gone: what it has sent is handed over as fast as it goes, whatever rate= says.
 void hub_lift_rates(struct hub *hub);

@@ -17,8 +17,8 @@
 
 // A session is one guest connection on its way to, or joined with, a host end, or the wait of an
 // inward channel for its next client. Its number on the wire to the opener is
-// generation << SESSION_INDEX_BITS | index, so that a late answer finds nobody. Indices: relays,
-// then sockets (max_conns each), then channels.
+// generation << SESSION_INDEX_BITS | index, so that a late answer finds nobody: 2^32 of one index
+// are more than can be on their way. Indices: relays, then sockets (max_conns each), then channels.
 #define SESSION_INDEX_BITS 18
 #define SESSION_INDEX_MASK ((1u << SESSION_INDEX_BITS) - 1)
 

@@ -30,10 +30,10 @@ struct inward_call {
     bool used;
 };
 
-static uint32_t
+static uint64_t
 session_of(const struct hub *hub, uint16_t channel)
 {
-    return (hub->channels[channel].ask_generation << SESSION_INDEX_BITS) |
+    return ((uint64_t)hub->channels[channel].ask_generation << SESSION_INDEX_BITS) |
            (2 * hub->max_conns + channel);
 }
 
@@ -207,7 +207,7 @@ static bool
 is_asked(const struct hub *hub, uint32_t index, uint32_t generation)
 {
     return index < hub->channel_count && hub->channels[index].asked &&
-           session_of(hub, (uint16_t)index) >> SESSION_INDEX_BITS == generation;
+           hub->channels[index].ask_generation == generation;
 }
 
 void

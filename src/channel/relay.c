@@ -10,10 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static uint32_t
+static uint64_t
 session_of(const struct relay *r)
 {
-    return (r->generation << SESSION_INDEX_BITS) | relay_index(r);
+    return ((uint64_t)r->generation << SESSION_INDEX_BITS) | relay_index(r);
 }
 
 static struct relay *
@@ -54,7 +54,7 @@ relay_waiting(struct hub *hub, uint32_t index, uint32_t generation)
     struct relay *r = &hub->relays[index];
     if (r->state != RELAY_OPENING && r->state != RELAY_EARLY)
         return NULL;
-    return session_of(r) >> SESSION_INDEX_BITS == generation ? r : NULL;
+    return r->generation == generation ? r : NULL;
 }
 
 static void
@@ -105,7 +105,7 @@ relay_opened(struct hub *hub, uint32_t index, uint32_t generation, const int *fd
     }
     int rc = start_end(r, fds, nfds);
     if (rc < 0) {
-        uint32_t session = session_of(r);
+        uint64_t session = session_of(r);
         uint16_t channel = r->channel;
         log_error("%s: channel %s: cannot use a host end: %s", hub->guest,
                   channel_port_text(hub->channels[channel].config.port).text, strerrordesc_np(-rc));
@@ -147,9 +147,9 @@ relay_reset_channel(struct hub *hub, uint16_t channel)
         struct relay *r = &hub->relays[i];
         if (r->state == RELAY_FREE || r->channel != channel)
             continue;
-        uint32_t session = session_of(r);
+        uint64_t session = session_of(r);
         if (r->state == RELAY_OPENING) {
-            relay_refused(hub, i, session >> SESSION_INDEX_BITS);
+            relay_refused(hub, i, r->generation);
             hub->opener.cancel(hub->opener.ctx, session);
         } else {
             stack_abort(hub->stack, i, loop_now_us(hub->loop)); // on_closed does the rest
@@ -362,7 +362,7 @@ on_closed(void *ctx, uint32_t conn, enum stack_close_reason reason)
         return; // relay_refused on its way
     log_debug("%s: channel %s: conn %u: %s", hub->guest,
               channel_port_text(hub->channels[r->channel].config.port).text, conn, words[reason]);
-    uint32_t session = session_of(r);
+    uint64_t session = session_of(r);
     bool waiting = r->state == RELAY_OPENING || r->state == RELAY_EARLY;
     bool inward = hub->channels[r->channel].config.inward; // of which the opener knows no more
     if (r->state == RELAY_DIALLING)

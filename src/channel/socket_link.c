@@ -25,10 +25,10 @@ index_of(const struct socket_session *t)
     return (uint32_t)(t - t->hub->sockets);
 }
 
-static uint32_t
+static uint64_t
 session_of(const struct socket_session *t)
 {
-    return (t->generation << SESSION_INDEX_BITS) | (t->hub->max_conns + index_of(t));
+    return ((uint64_t)t->generation << SESSION_INDEX_BITS) | (t->hub->max_conns + index_of(t));
 }
 
 static struct socket_session *
@@ -86,7 +86,7 @@ on_guest_event(void *ctx, unsigned events)
     if (!guest_has_left(t->io.fd, events))
         return;
     struct hub *hub = t->hub;
-    uint32_t session = session_of(t);
+    uint64_t session = session_of(t);
     loop_remove(hub->loop, &t->io);
     close(t->io.fd);
     session_free(t);
@@ -98,7 +98,7 @@ static void
 session_over(struct socket_session *t)
 {
     struct hub *hub = t->hub;
-    uint32_t session = session_of(t);
+    uint64_t session = session_of(t);
     uint16_t channel = t->channel;
     session_free(t);
     if (hub->opener.closed)
@@ -245,7 +245,7 @@ session_waiting(struct hub *hub, uint32_t index, uint32_t generation)
     struct socket_session *t = &hub->sockets[index];
     if (index >= hub->sockets_touched || t->state != SOCKET_OPENING)
         return NULL;
-    return (session_of(t) >> SESSION_INDEX_BITS) == generation ? t : NULL;
+    return t->generation == generation ? t : NULL;
 }
 
 void
@@ -392,7 +392,7 @@ socket_reset_channel(struct hub *hub, uint16_t channel)
         struct socket_session *t = &hub->sockets[i];
         if (t->state == SOCKET_FREE || t->channel != channel)
             continue;
-        uint32_t session = session_of(t);
+        uint64_t session = session_of(t);
         bool opening = t->state == SOCKET_OPENING;
         cut(t);
         if (!opening) {

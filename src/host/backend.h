@@ -18,15 +18,15 @@ struct backend_env {
     struct loop *loop;
     const char *guest; // for log lines and identities
     const struct channel_spec *spec;
-    bool has_stdio;               // descriptors 0 and 1 are the user's, and may be a device
+    bool has_stdio;                   // descriptors 0 and 1 are the user's, and may be a device
     const struct unix_access *access; // of the Unix sockets that we make; NULL: as made
-    uint32_t max_ends;            // that may be there at once, for who keeps something for each
-    void (*on_client)(void *ctx); // a server's client waits (told while watched)
+    uint32_t max_ends;                // that may be there at once, for who keeps something for each
+    void (*on_client)(void *ctx);     // a server's client waits (told while watched)
     void *ctx;
 };
 
 struct backend_try {
-    uint32_t session;
+    uint64_t session;
     uint32_t way;    // 0..ways-1
     uint64_t number; // of this try, for the identity
 };
@@ -51,7 +51,7 @@ struct backend {
     // In how many ways (addresses) an end may be had; NULL: one.
     uint32_t (*ways)(const void *state);
     // The connection that had the end of that session is over. NULL where nobody cares.
-    void (*closed)(void *state, uint32_t session);
+    void (*closed)(void *state, uint64_t session);
     // That nothing it started is still ending, so that stop() need not wait. NULL: never does.
     bool (*idle)(const void *state);
     // Servers: whether on_client is wanted.

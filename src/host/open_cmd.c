@@ -18,7 +18,7 @@
 struct entry {
     struct command command;
     struct cmd *owner;
-    uint32_t session;
+    uint64_t session;
     bool open; // not closed yet
     struct entry *next, *prev;
 };
@@ -104,7 +104,7 @@ cmd_open(void *state, const struct backend_try *t, struct end_fds *out, struct e
 }
 
 static void
-cmd_closed(void *state, uint32_t session)
+cmd_closed(void *state, uint64_t session)
 {
     const struct cmd *c = state;
     for (struct entry *e = c->entries; e; e = e->next) {

@@ -105,7 +105,7 @@ opener_counts(const struct device *dev)
 }
 
 bool
-opener_open(struct opener *o, uint32_t session, uint16_t channel, const struct proxy_peer *guest)
+opener_open(struct opener *o, uint64_t session, uint16_t channel, const struct proxy_peer *guest)
 {
     assert(is_in_use(o, channel));
     if (opener_table_find(&o->shared.table, session))
@@ -115,7 +115,7 @@ opener_open(struct opener *o, uint32_t session, uint16_t channel, const struct p
 }
 
 void
-opener_cancel(struct opener *o, uint32_t session)
+opener_cancel(struct opener *o, uint64_t session)
 {
     struct request *r = opener_table_find(&o->shared.table, session);
     if (r)
@@ -123,7 +123,7 @@ opener_cancel(struct opener *o, uint32_t session)
 }
 
 bool
-opener_closed(struct opener *o, uint32_t session)
+opener_closed(struct opener *o, uint64_t session)
 {
     struct request *r = opener_table_find(&o->shared.table, session);
     if (!r || r->state != REQUEST_OPEN)

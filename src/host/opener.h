@@ -27,8 +27,8 @@ struct opener;
 struct opener_events {
     // The descriptors of the end: none (null), one for both ways, or one to read and one to write.
     // Their ownership passes.
-    void (*on_opened)(void *ctx, uint32_t session, const int *fds, size_t nfds);
-    void (*on_refused)(void *ctx, uint32_t session, int why); // a negative errno, already logged
+    void (*on_opened)(void *ctx, uint64_t session, const int *fds, size_t nfds);
+    void (*on_refused)(void *ctx, uint64_t session, int why); // a negative errno, already logged
 };
 
 struct opener_config {
@@ -71,12 +71,12 @@ bool opener_counts(const struct device *dev);
 // under way already, or open and counted.
 // guest: who asks, for proxy=v2; NULL: not known.
 bool
-opener_open(struct opener *o, uint32_t session, uint16_t channel, const struct proxy_peer *guest);
+opener_open(struct opener *o, uint64_t session, uint16_t channel, const struct proxy_peer *guest);
 // Forgets a request. One that was answered meanwhile is closed as by opener_closed; harmless
 // otherwise.
-void opener_cancel(struct opener *o, uint32_t session);
+void opener_cancel(struct opener *o, uint64_t session);
 // The connection that was given an end of a counted device is over. False: there is none.
-bool opener_closed(struct opener *o, uint32_t session);
+bool opener_closed(struct opener *o, uint64_t session);
 // Both, for all sessions.
 void opener_cancel_all(struct opener *o);
 // Requests without an answer yet.

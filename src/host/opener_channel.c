@@ -77,7 +77,7 @@ answer_opened(struct request *r, const struct end_fds *fds)
 {
     struct opener_channel *ch = r->channel;
     struct opener_shared *o = ch->shared;
-    uint32_t session = r->session;
+    uint64_t session = r->session;
     note_success(ch);
     if (opener_counts(&ch->spec->device))
         opener_table_move(&o->table, r, REQUEST_OPEN, ch->lists);
@@ -91,7 +91,7 @@ answer_refused(struct request *r, int why)
 {
     struct opener_channel *ch = r->channel;
     struct opener_shared *o = ch->shared;
-    uint32_t session = r->session;
+    uint64_t session = r->session;
     opener_table_remove(&o->table, r, ch->lists);
     o->events.on_refused(o->ctx, session, why);
 }
@@ -385,7 +385,7 @@ opener_channel_is_idle(const struct opener_channel *ch)
 }
 
 void
-opener_channel_request(struct opener_channel *ch, uint32_t session, const struct proxy_peer *guest)
+opener_channel_request(struct opener_channel *ch, uint64_t session, const struct proxy_peer *guest)
 {
     struct opener_shared *o = ch->shared;
     struct request *r = opener_table_add(&o->table, session, ch, ch->lists);
@@ -402,7 +402,7 @@ static void
 close_open(struct request *r)
 {
     struct opener_channel *ch = r->channel;
-    uint32_t session = r->session;
+    uint64_t session = r->session;
     opener_table_remove(&ch->shared->table, r, ch->lists);
     if (ch->backend->closed)
         ch->backend->closed(ch->state, session);

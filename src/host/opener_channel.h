@@ -50,7 +50,7 @@ bool opener_channel_is_idle(const struct opener_channel *ch);
 
 // A new request of that session: answered, or queued. guest as of opener_open().
 void
-opener_channel_request(struct opener_channel *ch, uint32_t session, const struct proxy_peer *guest);
+opener_channel_request(struct opener_channel *ch, uint64_t session, const struct proxy_peer *guest);
 // Without an answer; the back end is told of one that is open.
 void opener_channel_forget(struct request *r);
 // All of them; gives how many were open.

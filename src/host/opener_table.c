@@ -74,7 +74,7 @@ request_list_init(struct request_list *list)
 }
 
 struct request *
-opener_table_find(const struct opener_table *t, uint32_t session)
+opener_table_find(const struct opener_table *t, uint64_t session)
 {
     uint32_t i = t->buckets[session & t->bucket_mask];
     while (i != OPENER_NONE && t->requests[i].session != session)
@@ -83,7 +83,7 @@ opener_table_find(const struct opener_table *t, uint32_t session)
 }
 
 struct request *
-opener_table_add(struct opener_table *t, uint32_t session, struct opener_channel *channel,
+opener_table_add(struct opener_table *t, uint64_t session, struct opener_channel *channel,
                  struct request_list lists[REQUEST_STATES])
 {
     uint32_t i = t->free;

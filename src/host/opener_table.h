@@ -19,7 +19,7 @@ enum request_state {
 };
 
 struct request {
-    uint32_t session;
+    uint64_t session;
     uint32_t state;          // enum request_state; REQUEST_STATES: this entry is free
     uint32_t next, prev;     // in its list; next alone in the free list
     uint32_t chain;          // next in the same hash bucket
@@ -49,10 +49,10 @@ void opener_table_fini(struct opener_table *t);
 void request_list_init(struct request_list *list);
 
 // The request of that session, or NULL.
-struct request *opener_table_find(const struct opener_table *t, uint32_t session);
+struct request *opener_table_find(const struct opener_table *t, uint64_t session);
 // A request at the end of channel's list of waiting ones. NULL when the table is full.
 struct request *
-opener_table_add(struct opener_table *t, uint32_t session, struct opener_channel *channel,
+opener_table_add(struct opener_table *t, uint64_t session, struct opener_channel *channel,
                  struct request_list lists[REQUEST_STATES]);
 // To the end of another list.
 void opener_table_move(struct opener_table *t, struct request *r, enum request_state state,

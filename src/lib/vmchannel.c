@@ -36,7 +36,7 @@ struct vmc {
 };
 
 static void
-hub_wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
+hub_wants_end(void *ctx, uint64_t session, uint16_t channel, const struct stack_peer *peer)
 {
     struct vmc *v = ctx;
     const struct proxy_peer guest = {.addr = peer->addr, .port = peer->port, .addr6 = peer->addr6};
@@ -44,28 +44,28 @@ hub_wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_
 }
 
 static void
-hub_wants_no_end(void *ctx, uint32_t session)
+hub_wants_no_end(void *ctx, uint64_t session)
 {
     struct vmc *v = ctx;
     opener_cancel(v->opener, session);
 }
 
 static void
-hub_closed_end(void *ctx, uint32_t session, uint16_t channel)
+hub_closed_end(void *ctx, uint64_t session, uint16_t channel)
 {
     struct vmc *v = ctx;
     opener_closed(v->opener, session); // knows of counted devices alone
 }
 
 static void
-end_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
+end_opened(void *ctx, uint64_t session, const int *fds, size_t nfds)
 {
     struct vmc *v = ctx;
     hub_opened(v->hub, session, fds, nfds);
 }
 
 static void
-end_refused(void *ctx, uint32_t session, int why)
+end_refused(void *ctx, uint64_t session, int why)
 {
     struct vmc *v = ctx;
     hub_refused(v->hub, session, why);
@@ -318,7 +318,7 @@ vmc_on_link_down(struct vmc *v, void (*on_down)(void *ctx), void *ctx)
 }
 
 void
-vmc_opened(struct vmc *v, uint32_t session, const int *fds, size_t nfds)
+vmc_opened(struct vmc *v, uint64_t session, const int *fds, size_t nfds)
 {
     hub_opened(v->hub, session, fds, nfds);
 }
@@ -330,7 +330,7 @@ vmc_set_log(struct vmc *v, uint16_t channel, int fd)
 }
 
 void
-vmc_refused(struct vmc *v, uint32_t session, int why)
+vmc_refused(struct vmc *v, uint64_t session, int why)
 {
     hub_refused(v->hub, session, why);
 }

@@ -65,8 +65,8 @@ void vmc_set_guest_cid(struct vmc *v, uint32_t cid);
 void vmc_on_link_down(struct vmc *v, void (*on_down)(void *ctx), void *ctx);
 
 // Answers of config->opener, see hub_opened() and hub_refused().
-void vmc_opened(struct vmc *v, uint32_t session, const int *fds, size_t nfds);
-void vmc_refused(struct vmc *v, uint32_t session, int why);
+void vmc_opened(struct vmc *v, uint64_t session, const int *fds, size_t nfds);
+void vmc_refused(struct vmc *v, uint64_t session, int why);
 
 // With config->opener, logfile= is its affair too: see hub_set_log().
 void vmc_set_log(struct vmc *v, uint16_t channel, int fd);

@@ -95,7 +95,7 @@ on_event(void *ctx, unsigned events)
 }
 
 static void
-wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
+wants_end(void *ctx, uint64_t session, uint16_t channel, const struct stack_peer *peer)
 {
     int sv[2];
     assert(w.end_count < ENDS);
@@ -105,7 +105,7 @@ wants_end(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer
 }
 
 static void
-wants_no_end(void *ctx, uint32_t session)
+wants_no_end(void *ctx, uint64_t session)
 {
 }
 

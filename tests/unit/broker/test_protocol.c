@@ -122,7 +122,8 @@ TEST(fields_of_other_types_must_be_zero)
         for (size_t word = 1; word < sizeof(struct message) / 4; word++) {
             uint32_t words[sizeof(struct message) / 4];
             memcpy(words, &worker_says[i], sizeof(words));
-            if (words[word] != 0)
+            bool in_session = word / 2 == offsetof(struct message, session) / 8;
+            if (words[word] != 0 || (in_session && worker_says[i].session != 0))
                 continue;
             words[word] = UINT32_MAX;
             struct message m;
@@ -165,7 +166,7 @@ TEST(values_are_checked)
     m = broker_says[3];
     m.link_offload = 1;
     assert_false(accepted(&m, 1, &by_worker));
-    for (uint32_t fds = 0; fds < 1000; fds++)
+    for (uint16_t fds = 0; fds < 1000; fds++)
         assert_int_equal(
             accepted(&(struct message){.type = MESSAGE_OPENED, .fds = fds}, fds, &by_worker),
             fds <= MESSAGE_FDS_MAX);

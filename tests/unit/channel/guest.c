@@ -14,7 +14,7 @@
 // --- the opener ----------------------------------------------------------------------------------
 
 static void
-on_open_request(void *ctx, uint32_t session, uint16_t channel, const struct stack_peer *peer)
+on_open_request(void *ctx, uint64_t session, uint16_t channel, const struct stack_peer *peer)
 {
     struct rig *r = ctx;
     assert_true(r->open_count < 64);
@@ -22,7 +22,7 @@ on_open_request(void *ctx, uint32_t session, uint16_t channel, const struct stac
 }
 
 static void
-on_cancel(void *ctx, uint32_t session)
+on_cancel(void *ctx, uint64_t session)
 {
     struct rig *r = ctx;
     assert_true(r->cancel_count < 64);

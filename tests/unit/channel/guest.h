@@ -17,7 +17,7 @@ struct guest_conn {
 };
 
 struct open_request {
-    uint32_t session;
+    uint64_t session;
     uint16_t channel;
     struct stack_peer peer;
 };
@@ -29,7 +29,7 @@ struct rig {
     // opener
     struct open_request opens[64];
     size_t open_count;
-    uint32_t cancelled[64];
+    uint64_t cancelled[64];
     size_t cancel_count;
     // guest
     struct stack *guest;

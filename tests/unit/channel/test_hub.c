@@ -340,6 +340,27 @@ TEST(bulk_each_way_is_byte_exact)
     rig_fini(&r);
 }
 
+// Else the late answer to one that the guest gave up would be taken for that of another channel.
+TEST(number_of_a_session_does_not_come_again)
+{
+    rig_init(&r);
+    rig_channel(&r, (struct hub_channel){.port = 600});
+    rig_connect(&r, 600);
+    rig_until_count(&r, &r.open_count, 1);
+    const uint64_t first = r.opens[0].session;
+    hub_refused(r.hub, r.opens[0].session, -EBUSY);
+    for (int i = 0; i < 20000; i++) {
+        r.open_count = 0;
+        uint32_t conn = rig_connect(&r, 600);
+        rig_until_count(&r, &r.open_count, 1);
+        assert_true(r.opens[0].session != first);
+        hub_refused(r.hub, r.opens[0].session, -EBUSY);
+        assert_int_equal(loop_turn(r.loop, 0), 0);
+        rig_until(&r, &r.conns[conn].closed);
+    }
+    rig_fini(&r);
+}
+
 TEST(removed_channel_is_refused_and_its_connections_reset)
 {
     rig_init(&r);
@@ -350,7 +371,7 @@ TEST(removed_channel_is_refused_and_its_connections_reset)
     uint32_t open = rig_join(&r, 601, &fd);
     uint32_t asked = rig_connect(&r, 601); // whose SYN is not answered
     rig_until_count(&r, &r.open_count, 3);
-    uint32_t session = r.opens[2].session;
+    uint64_t session = r.opens[2].session;
 
     hub_remove_channel(r.hub, index);
     rig_until(&r, &r.conns[open].closed);

@@ -15,7 +15,7 @@
 #define ANSWERS_MAX 256
 
 struct answer {
-    uint32_t session;
+    uint64_t session;
     int fd;  // >= 0: opened
     int why; // refused
 };
@@ -33,7 +33,7 @@ struct bench {
 };
 
 static void
-on_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
+on_opened(void *ctx, uint64_t session, const int *fds, size_t nfds)
 {
     struct bench *b = ctx;
     assert_true(b->count < ANSWERS_MAX);
@@ -42,7 +42,7 @@ on_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
 }
 
 static void
-on_refused(void *ctx, uint32_t session, int why)
+on_refused(void *ctx, uint64_t session, int why)
 {
     struct bench *b = ctx;
     assert_true(b->count < ANSWERS_MAX);

@@ -23,7 +23,7 @@
 #define ANSWERS_MAX 64
 
 struct answer {
-    uint32_t session;
+    uint64_t session;
     int fds[2];
     size_t nfds;
     int why; // 0: opened
@@ -37,7 +37,7 @@ static size_t count;
 static char logged[4096];
 
 static void
-on_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
+on_opened(void *ctx, uint64_t session, const int *fds, size_t nfds)
 {
     assert_true(count < ANSWERS_MAX && nfds <= OPENER_FDS_MAX);
     struct answer *a = &answers[count++];
@@ -46,7 +46,7 @@ on_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
 }
 
 static void
-on_refused(void *ctx, uint32_t session, int why)
+on_refused(void *ctx, uint64_t session, int why)
 {
     assert_true(count < ANSWERS_MAX);
     answers[count++] = (struct answer){.session = session, .why = why};

@@ -39,7 +39,7 @@ struct bench {
 };
 
 static void
-on_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
+on_opened(void *ctx, uint64_t session, const int *fds, size_t nfds)
 {
     struct bench *b = ctx;
     char byte = 'x';
@@ -52,7 +52,7 @@ on_opened(void *ctx, uint32_t session, const int *fds, size_t nfds)
 }
 
 static void
-on_refused(void *ctx, uint32_t session, int why)
+on_refused(void *ctx, uint64_t session, int why)
 {
     struct bench *b = ctx;
     b->answers[session]++;
@@ -96,7 +96,7 @@ use(struct bench *b)
 {
     const struct proxy_peer peer = {.addr = 0x0a00020f, .port = 40000};
     int clients[SESSIONS];
-    for (uint32_t session = 1; session <= SESSIONS; session++)
+    for (uint64_t session = 1; session <= SESSIONS; session++)
         b->wrong |= !opener_open(b->opener, session, 0, &peer);
     b->wrong |= opener_open(b->opener, SESSIONS, 0, &peer) && opener_counts(&b->spec.device) &&
                 b->answers[SESSIONS] == 0;
@@ -107,7 +107,7 @@ use(struct bench *b)
     while (!is_answered(b) && loop_clock_us() < end)
         loop_turn(b->loop, 1);
     turns(b, b->talk_us);
-    for (uint32_t session = 1; session <= SESSIONS; session++)
+    for (uint64_t session = 1; session <= SESSIONS; session++)
         if (!opener_closed(b->opener, session))
             opener_cancel(b->opener, session);
     turns(b, b->talk_us);
