@@ -302,6 +302,7 @@ on_socket(void *ctx, unsigned loop_events)
 }
 
 // Takes buffers for `need` bytes. Their number, or 0: not enough are there, and none is taken.
+// Fewer bytes than needed where waiting for more would be in vain.
 static uint16_t
 take_buffers(struct vhost_link *l, size_t need, size_t *pieces)
 {
@@ -313,6 +314,8 @@ take_buffers(struct vhost_link *l, size_t need, size_t *pieces)
     while (have < need && count < most && BATCH_IOV - *pieces >= VIRTQUEUE_CHAIN_MAX) {
         struct virtqueue_chain chain;
         if (!virtqueue_take(q, true, &chain, l->to_iov + *pieces)) {
+            if (entries == q->size)
+                return count; // all that the driver can ever post at once
             virtqueue_untake(q, entries);
             return 0;
         }

@@ -292,6 +292,29 @@ TEST(buffers_shorter_than_a_header_are_given_back_empty)
     vg_free(&g);
 }
 
+// The driver cannot post more than the ring holds, so nobody would ever wait for the end of it.
+TEST(a_frame_that_a_whole_ring_cannot_take_is_dropped_with_its_buffers)
+{
+    struct vhost_guest g = vg_new();
+    g.entries = 16;
+    vg_connect(&g);
+    vg_set_up(&g, VG_FEATURES);
+    vg_buffers(&g, 15, 1536);
+    assert_false(link_send(g.r->link, frame_fill(&frame, 60000, 1))); // there may be one more
+    vg_buffers(&g, 1, 1536);
+    vg_kick(&g, TO_GUEST);
+    assert_true(link_send(g.r->link, frame_fill(&frame, 60000, 1)));
+    link_flush(g.r->link);
+    assert_int_equal(link_stats_of(g.r->link)->dropped_out, 1);
+    assert_int_equal(vg_used_idx(&g, TO_GUEST), 16);
+    vg_buffers(&g, 1, 1536);
+    assert_true(link_send(g.r->link, frame_fill(&frame, 1500, 2)));
+    link_flush(g.r->link);
+    assert_int_equal(vg_used_idx(&g, TO_GUEST), 17);
+    assert_int_equal(link_stats_of(g.r->link)->frames_out, 1);
+    vg_free(&g);
+}
+
 // One buffer of 4 GiB, made of the same memory again and again; another of a byte a piece.
 TEST(buffers_of_absurd_sizes)
 {

@@ -108,6 +108,24 @@ TEST(too_few_buffers_are_waited_for_without_spinning)
     }
 }
 
+TEST(a_frame_that_a_whole_ring_cannot_take_is_dropped_with_its_buffers)
+{
+    static struct test_frame f;
+    struct packed_guest p = vp_start(VP_FEATURES, 8);
+    for (int round = 0; round < 3; round++) {
+        uint32_t len;
+        vp_buffers(&p, 0, 8, 1536);
+        assert_true(link_send(p.g.r->link, frame_fill(&f, 60000, 1)));
+        link_flush(p.g.r->link);
+        assert_int_equal(link_stats_of(p.g.r->link)->dropped_out, round + 1);
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(vp_take_used(&p, TO_GUEST, &len), i);
+            assert_int_equal(len, 0);
+        }
+    }
+    vg_free(&p.g);
+}
+
 TEST(the_driver_is_notified_as_it_wishes)
 {
     static struct test_frame f;
