@@ -180,6 +180,20 @@ on_retry(void *ctx)
 }
 
 static void
+accept_failed(struct listener *l, int errnum)
+{
+    struct hub *hub = l->hub;
+    struct channel *ch = &hub->channels[l->channel];
+    uint64_t now_us = loop_now_us(hub->loop);
+    uint32_t left_out;
+    if (log_limit_pass(&ch->log_limit, now_us, &left_out))
+        log_error("%s: channel %u: accept: %s", hub->guest, ch->config.port,
+                  strerrordesc_np(errnum));
+    loop_modify(hub->loop, &l->io, 0);
+    loop_timer_set(hub->loop, l->retry_timer, now_us + RETRY_US);
+}
+
+static void
 on_listener(void *ctx, unsigned events)
 {
     (void)events;
@@ -195,10 +209,7 @@ on_listener(void *ctx, unsigned events)
         if (errno == ECONNABORTED || errno == EINTR)
             continue;
         if (errno != EAGAIN) {
-            log_error("%s: channel %u: accept: %s", l->hub->guest,
-                      l->hub->channels[l->channel].config.port, strerrordesc_np(errno));
-            loop_modify(l->hub->loop, &l->io, 0);
-            loop_timer_set(l->hub->loop, l->retry_timer, loop_now_us(l->hub->loop) + RETRY_US);
+            accept_failed(l, errno);
         }
         return;
     }

@@ -3,8 +3,12 @@
 #include "guest.h"
 #include "test.h"
 
+#include "base/log.h"
+
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct rig r;
@@ -402,6 +406,42 @@ TEST(removed_channel_is_refused_and_its_connections_reset)
     assert_int_equal(kept, 0);
     close(fd);
     close(kept_fd);
+    rig_fini(&r);
+}
+
+static void
+count_line(void *ctx, enum log_level level, const char *line)
+{
+    unsigned *lines = ctx;
+    *lines += strstr(line, "channel 600: accept: ") != NULL;
+}
+
+// Tried again ten times per second, for as long as the guest keeps its connections.
+TEST(accepting_without_descriptors_is_told_now_and_then)
+{
+    rig_init(&r);
+    uint16_t index = rig_channel(&r, (struct hub_channel){.port = 600});
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(sa);
+    struct rlimit before, none;
+    unsigned lines = 0;
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int guest = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof(sa.sun_family)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+    assert_int_equal(connect(guest, (struct sockaddr *)&sa, len), 0);
+    assert_int_equal(hub_attach_listener(r.hub, index, listener), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    log_set_sink(count_line, &lines);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    rig_turns(&r, 1500);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    log_set_sink(NULL, NULL);
+    assert_in_range(lines, 1, 8);
+    rig_until_count(&r, &r.open_count, 1);
+    close(guest);
     rig_fini(&r);
 }
 
