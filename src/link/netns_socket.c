@@ -65,7 +65,10 @@ listen_at(const struct sockaddr *addr, socklen_t len, struct error *err)
     int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return error_set(err, errno, "cannot make a socket");
+    // Accepted ones inherit SO_KEEPALIVE: no other thing tells of a guest that left while nothing
+    // is said to it.
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0 &&
         bind(fd, addr, len) == 0 && listen(fd, SOMAXCONN) == 0)
         return fd;
     int errnum = errno;

@@ -160,6 +160,46 @@ TEST(ns_listeners_by_ipv6_where_there_is_any)
     ns_close(&ns);
 }
 
+static int
+be_quick(void *arg, int *fds, size_t *count, struct error *err)
+{
+    static const char *const names[] = {"tcp_keepalive_time", "tcp_keepalive_intvl",
+                                        "tcp_fin_timeout"};
+    char path[64];
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "/proc/sys/net/ipv4/%s", names[i]);
+        if (!ns_write(path, "1"))
+            return error_set(err, errno, "%s", path);
+    }
+    return 0;
+}
+
+// Its FIN alone could be the half of a conversation that goes on. Who waits for a host end, with
+// nothing to send it, would wait for ever.
+TEST(ns_guest_that_left_is_noticed_when_nothing_is_said_to_it)
+{
+    struct ns ns = ns_open();
+    struct link_spec spec = {.kind = LINK_NETNS, .fd = -1};
+    struct error err = {{0}};
+    const uint16_t port = 600;
+    struct link_listener made;
+    snprintf(spec.path, sizeof(spec.path), "%s", ns.path);
+    ns_do(&ns, be_quick, NULL, NULL);
+    assert_int_equal(
+        link_open_netns(&spec, PEER_ADDR, &(struct ipv6_addr){{0}}, &port, 1, &made, &err), 0);
+    int guest = guest_connect(&ns, port);
+    struct pollfd p = {.fd = made.fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    p = (struct pollfd){.fd = accept4(made.fd, NULL, NULL, SOCK_CLOEXEC)};
+    assert_true(p.fd >= 0);
+    close(guest);
+    assert_int_equal(poll(&p, 1, 10000), 1);
+    assert_true(p.revents & POLLHUP);
+    close(p.fd);
+    link_listener_close(&made);
+    ns_close(&ns);
+}
+
 TEST(ns_errors_name_the_interface)
 {
     struct ns ns = ns_open();
