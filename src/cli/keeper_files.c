@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -196,10 +197,26 @@ control_file(const char *socket, const char *guest, const char *file)
     return name;
 }
 
+// Whether a guest that is not a domain has that name; ours has ended, or was not started yet. Who
+// listens holds this lock (base/unix_listener).
+static bool
+control_is_in_use(const char *socket, const char *guest)
+{
+    int fd = open(control_file(socket, guest, "/control.lock").text,
+                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool in_use = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return in_use;
+}
+
 int
 keeper_files_make_control(const struct keeper *k, struct error *err)
 {
     struct file_name path = control_file(k->socket, k->guest, "");
+    if (control_is_in_use(k->socket, k->guest))
+        return 0; // the daemon will say that it has none
     if ((mkdir(path.text, 0700) < 0 && errno != EEXIST) || lchown(path.text, k->uid, (gid_t)-1) < 0)
         return error_set(err, errno, "%s", path.text);
     return 0;
@@ -219,9 +236,11 @@ keeper_files_remove(const char *socket, const char *guest)
     unlink(sibling(socket, ".xml").text);
     unlink(sibling(socket, ".env").text);
     unlink(sibling(socket, ".log").text);
-    unlink(control_file(socket, guest, "/control").text);
-    unlink(control_file(socket, guest, "/control.lock").text);
-    rmdir(control_file(socket, guest, "").text);
+    if (!control_is_in_use(socket, guest)) {
+        unlink(control_file(socket, guest, "/control").text);
+        unlink(control_file(socket, guest, "/control.lock").text);
+        rmdir(control_file(socket, guest, "").text);
+    }
     unlink(sibling(socket, ".pid").text);
     rmdir(directory_of(socket).text);
 }

@@ -397,6 +397,45 @@ def serve_dry_run_opens_nothing(program):
         assert os.listdir(d) == []
 
 
+# --- hook ----------------------------------------------------------------------------------------
+
+DOMAIN = """<domain type='kvm'>
+  <name>web</name>
+  <uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>
+  <devices>
+    <interface type='vmchannel'><source port='600'/><target path='/a' mode='bind'/></interface>
+  </devices>
+</domain>
+"""
+
+
+def hook_leaves_the_control_socket_of_another_guest(program):
+    """A guest may have the name of a domain that somebody starts and ends beside it."""
+    with directory() as d:
+        xml = execute(program, "xml", "--socket-dir", d, stdin=None,
+                      input=DOMAIN.replace("/a", f"{d}/a")).stdout
+        more = {"env": os.environ | {"HOME": d, "VMCHANNEL_RUNTIME_DIR": d}}
+
+        def ports():
+            told = execute(*as_user(program, "stats", "web"), **more).stdout
+            return [line.split()[1] for line in told.splitlines() if line.startswith("channel:")]
+
+        argv = as_user(program, "serve", "--name", "web", "--link", f"stream,path={d}/link,server",
+                       "-vmchannel", "700:null")
+        with started(argv, stderr=subprocess.PIPE, text=True, **more) as process:
+            while "ready" not in (line := process.stderr.readline()):
+                assert line, "not ready"
+            seen = []
+            for operation, moment in [("prepare", "begin"), ("release", "end")]:
+                done = execute(*as_user(program, "hook", "web", operation, moment, "-"),
+                               stdin=None, input=xml, **more)
+                seen.append((done.returncode, ports()))
+            assert seen == [(0, ["700"])] * 2, (seen, done)
+            process.terminate()
+            assert process.wait(5) == 0
+        assert sorted(os.listdir(d)) == [".cache"], os.listdir(d)
+
+
 TESTS = [
     run_closes_its_processes_and_namespaces_to_command,
     run_gives_command_no_capability_as_user,
@@ -422,6 +461,7 @@ TESTS = [
     serve_ends_cleanly_when_asked,
     serve_refuses_a_descriptor_that_is_not_open,
     serve_dry_run_opens_nothing,
+    hook_leaves_the_control_socket_of_another_guest,
 ]
 
 if __name__ == "__main__":
