@@ -222,7 +222,7 @@ broker_new(const struct broker_config *config)
     b->link_spec.fd = -1;
     b->stop_io = (struct loop_io){.fd = -1, .on_event = on_stop, .ctx = b};
     b->guest_io = (struct loop_io){
-        .fd = config->guest_pidfd ? *config->guest_pidfd : -1, .on_event = on_stop, .ctx = b};
+        .fd = config->guest_end_fd ? *config->guest_end_fd : -1, .on_event = on_stop, .ctx = b};
     broker_worker_init(b);
     return b;
 }

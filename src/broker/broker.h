@@ -24,7 +24,7 @@ struct broker_config {
     uint32_t drain_ms;        // when stopped, the worker may take so long to hand over guest bytes
     const char *control_path; // a control socket there; NULL: none
     bool control_by_name;     // else one where commands look for the guest's name, if there can be
-    const int *guest_pidfd;   // readable when the guest's process has ended: then end; NULL: none
+    const int *guest_end_fd;  // readable when the guest has ended: then end; NULL: none
 };
 
 struct broker;

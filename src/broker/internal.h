@@ -55,7 +55,7 @@ struct broker {
     bool draining; // stopped, but for what the worker hands over; respawn_timer is its end
 
     struct loop_io stop_io;
-    struct loop_io guest_io; // guest_pidfd, -1: none
+    struct loop_io guest_io; // guest_end_fd, -1: none
     bool finished;
     int result; // of broker_run, once finished
 };

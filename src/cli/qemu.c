@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -153,15 +152,22 @@ free_command(struct qemu_command *c)
 // QEMU's other side: a socket whose other end it inherits, or the vhost-user socket.
 struct other_side {
     enum qemu_link kind;
-    int qemu_fd, link_fd; // -1: none
+    int qemu_fd, link_fd;     // -1: none
+    int qemu_life_fd, end_fd; // a pipe, for what does not tell QEMU's end; -1: none
     struct qemu_vhost vhost;
     const char *control; // socket of that path, NULL: none
     bool control_by_name;
 };
 
+static void
+close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
 static int
-broker_main(const struct guest_config *guest, const struct other_side *side, int qemu_pidfd,
-            int status_fd)
+broker_main(const struct guest_config *guest, const struct other_side *side, int status_fd)
 {
     bool is_stream = side->kind == QEMU_LINK_STREAM;
     bool is_vhost = side->kind == QEMU_LINK_VHOST_USER;
@@ -173,14 +179,15 @@ broker_main(const struct guest_config *guest, const struct other_side *side, int
                  .carrier = LINK_CARRIER_FD,
                  .server = is_vhost,
                  .fd = side->link_fd},
-        // QEMU's end: closed by its exit, however that comes. A vhost-user link may come back.
+        // QEMU's end: closed by its exit, however that comes, and also when it has gone on as a
+        // child of what we start (-daemonize). A vhost-user link may come back.
         .lock_up = !guest->sandbox_off && !guest->sandbox_worker,
         .removes_link_dir = is_vhost,
         .exit_on_link_down = !is_vhost,
         .control_path = side->control,
         .control_by_name = side->control_by_name,
-        // ... which a stream tells, and a datagram socket does not.
-        .guest_pidfd = is_stream ? NULL : &qemu_pidfd,
+        // A stream tells that, the others do not.
+        .guest_end_fd = is_stream ? NULL : &side->end_fd,
     };
     if (is_vhost)
         snprintf(config.link.path, sizeof(config.link.path), "%s", side->vhost.path);
@@ -200,24 +207,20 @@ start_broker(const struct guest_config *guest, const struct other_side *side)
 
     if (pipe2(status, O_CLOEXEC) < 0)
         die_errno(errno, "pipe");
-    int pidfd = pidfd_open(getpid(), 0); // QEMU's: we become it
-    if (pidfd < 0)
-        die_errno(errno, "pidfd_open");
     pid_t pid = fork();
     if (pid < 0)
         die_errno(errno, "fork");
     if (pid == 0) {
-        if (side->qemu_fd >= 0)
-            close(side->qemu_fd);
+        close_fd(side->qemu_fd);
+        close_fd(side->qemu_life_fd);
         close(status[0]);
         pid = fork();
         if (pid != 0)
             _exit(pid < 0 ? EXIT_FAILED : EXIT_SUCCESS);
-        exit(broker_main(guest, side, pidfd, status[1]));
+        exit(broker_main(guest, side, status[1]));
     }
-    close(pidfd);
-    if (side->link_fd >= 0)
-        close(side->link_fd);
+    close_fd(side->link_fd);
+    close_fd(side->end_fd);
     close(status[1]);
     waitpid(pid, NULL, 0);
     if (broker_process_await(status[0], &err) < 0)
@@ -230,6 +233,12 @@ static char *
 open_side(struct other_side *side, char **argv)
 {
     int fds[2];
+    if (side->kind != QEMU_LINK_STREAM) {
+        if (pipe2(fds, O_CLOEXEC) < 0)
+            die_errno(errno, "pipe");
+        side->end_fd = fds[0];
+        side->qemu_life_fd = fds[1];
+    }
     if (side->kind == QEMU_LINK_VHOST_USER) {
         int rc = qemu_vhost_prepare(&side->vhost, argv, NETDEV_ID);
         if (rc < 0)
@@ -248,13 +257,21 @@ open_side(struct other_side *side, char **argv)
     return netdev;
 }
 
+static void
+let_inherit(int fd)
+{
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, 0);
+}
+
 static int
 start_qemu(struct settings *s, enum qemu_link link, const char *nic_text, char **argv)
 {
     struct nic nic = find_nic(nic_text);
     s->guest.mtu = choose_mtu(s, link, &nic);
     char *mtu = mtu_property(&nic, link, s->guest.mtu);
-    struct other_side side = {.kind = link, .qemu_fd = -1, .link_fd = -1};
+    struct other_side side = {
+        .kind = link, .qemu_fd = -1, .link_fd = -1, .qemu_life_fd = -1, .end_fd = -1};
     char end;
     side.control = settings_control(s, &side.control_by_name);
 
@@ -263,16 +280,16 @@ start_qemu(struct settings *s, enum qemu_link link, const char *nic_text, char *
     struct qemu_command c = make_command(argv, &nic, nic_text, mtu, netdev,
                                          link == QEMU_LINK_VHOST_USER ? &side.vhost : NULL);
     free(mtu);
-    if (side.qemu_fd >= 0)
-        fcntl(side.qemu_fd, F_SETFD, 0);
+    let_inherit(side.qemu_fd);
+    let_inherit(side.qemu_life_fd);
     execvp(c.argv[0], c.argv);
 
     int status = exec_failure_status(errno);
     log_error("%s: %s", argv[0], strerror(errno));
     free_command(&c);
     qemu_vhost_free_words(&side.vhost);
-    if (side.qemu_fd >= 0)
-        close(side.qemu_fd);
+    close_fd(side.qemu_fd);
+    close_fd(side.qemu_life_fd);
     if (link == QEMU_LINK_VHOST_USER)
         return status; // the broker sees our end, and has more to clean up than it has us to wait
     while (read(status_fd, &end, 1) > 0) // the broker cleans up

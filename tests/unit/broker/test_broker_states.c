@@ -287,7 +287,7 @@ TEST(stop_that_cannot_be_watched_is_an_error)
     bench_fini(&b);
 
     bench_init(&b);
-    b.config.guest_pidfd = &guest;
+    b.config.guest_end_fd = &guest;
     bench_start(&b);
     int fd = stopped();
     b.broker->guest_io.fd = guest;

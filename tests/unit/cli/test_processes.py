@@ -315,6 +315,19 @@ def qemu_with_a_datagram_link_takes_the_broker_along(program):
         wait_until(lambda: os.listdir(d) == [], "the broker's end")
 
 
+def qemu_in_the_background_has_its_channels(program):
+    """As with QEMU's -daemonize: what was started ends, a child of it is the machine."""
+    body = 'case "$*" in "-netdev help" | --version) ;; *) sleep 2 <&- >/dev/null 2>&1 & ;; esac'
+    for link in ["stream", "dgram", "vhost-user"]:
+        with directory() as d, fake_qemu(body) as qemu:
+            done = subprocess.run([program, "qemu", "--link", link, qemu, "-vmchannel",
+                                   f"600:unix:{d}/s,server"], stdin=subprocess.DEVNULL, timeout=20)
+            assert done.returncode == 0, done
+            time.sleep(0.5)
+            assert sorted(os.listdir(d)) == ["s", "s.lock"], link
+            wait_until(lambda: os.listdir(d) == [], f"{link}: the broker's end")
+
+
 def qemu_refuses_other_links(program):
     done = execute(program, "qemu", "--link", "tap", "true", "-vmchannel", "600:unix:/a")
     assert done.returncode == 2, done
@@ -452,6 +465,7 @@ TESTS = [
     qemu_netdev_is_what_this_qemu_has,
     qemu_that_does_not_answer_is_started_all_the_same,
     qemu_with_a_datagram_link_takes_the_broker_along,
+    qemu_in_the_background_has_its_channels,
     qemu_refuses_other_links,
     qemu_is_not_started_without_a_broker,
     qemu_that_is_not_there,
