@@ -363,7 +363,7 @@ link_spec_name(const struct link_spec *spec, char *out, size_t out_size)
         add(&t, ",%s=%s",
             is_message && spec->carrier == LINK_CARRIER_SEQPACKET ? "seqpacket" : "path",
             spec->path);
-    else
+    else if (spec->addr.port[0])
         add_address(&t, is_message ? "udp" : "addr", &spec->addr);
     if (spec->netns[0])
         add(&t, ",netns=%s", spec->netns);

@@ -142,6 +142,18 @@ TEST(names_read_back)
     }
 }
 
+TEST(descriptor_that_was_handed_on_leaves_the_kind)
+{
+    static const char *const texts[][2] = {
+        {"stream,fd=5", "stream"}, {"message,fd=3", "message"}, {"tap,fd=3", "tap"}};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct link_spec s = parsed(texts[i][0]);
+        char name[300];
+        s.fd = -1;
+        assert_string_equal(link_spec_name(&s, name, sizeof(name)), texts[i][1]);
+    }
+}
+
 TEST(kinds_of_frames)
 {
     assert_true(link_kind_is_frames(LINK_STREAM));
