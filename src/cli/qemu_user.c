@@ -14,14 +14,15 @@
 
 #define LINE_SIZE 512
 
-// KEY = "VALUE", with white space anywhere and a comment behind.
+// KEY = "VALUE" or KEY = 'VALUE', with white space anywhere and a comment behind.
 static bool
 take_value(const char *line, const char *key, char *out, size_t out_size)
 {
     char value[LINE_SIZE];
     line += strspn(line, " \t");
     size_t len = strlen(key);
-    if (strncmp(line, key, len) != 0 || sscanf(line + len, " = \"%511[^\"]\"", value) != 1)
+    if (strncmp(line, key, len) != 0 || (sscanf(line + len, " = \"%511[^\"]\"", value) != 1 &&
+                                         sscanf(line + len, " = '%511[^']'", value) != 1))
         return false;
     snprintf(out, out_size, "%s", value);
     return true;

@@ -37,6 +37,7 @@ TEST(conf_names_user_and_group)
     expect("", "user = \"daemon\"\ngroup = \"root\"\n", "daemon", 0);
     expect("", "# user = \"root\"\n\tuser=\"daemon\" # why\n", "daemon", (gid_t)-1);
     expect("", "user = \"+0\"\n", "root", (gid_t)-1);
+    expect("", "user = 'daemon'\ngroup = 'root' # or so\n", "daemon", 0);
     expect("", "user_is = \"root\"\nuser = \"daemon\"\n", "daemon", (gid_t)-1);
 }
 
