@@ -78,19 +78,33 @@ has_own_memory(char **argv)
     return false;
 }
 
+// The accelerators that the option at *argv names, up to a comma: "kvm", "kvm:tcg"; NULL: none.
+static const char *
+accelerators(char **argv)
+{
+    if (is_option(*argv, "enable-kvm"))
+        return "kvm";
+    if (is_option(*argv, "accel"))
+        return argv[1];
+    if (!is_option(*argv, "machine") && !is_option(*argv, "M"))
+        return NULL;
+    const char *at = argv[1] ? strstr(argv[1], "accel=") : NULL;
+    return at ? at + strlen("accel=") : NULL;
+}
+
+// KVM and nothing else: with kvm:tcg, QEMU emulates where there is no KVM.
 static bool
 uses_kvm(char **argv)
 {
+    bool kvm = false;
     for (; *argv; argv++) {
-        if (is_option(*argv, "enable-kvm"))
-            return true;
-        if (is_option(*argv, "accel") && argv[1] && strncmp(argv[1], "kvm", 3) == 0)
-            return true;
-        if ((is_option(*argv, "machine") || is_option(*argv, "M")) && argv[1] &&
-            strstr(argv[1], "accel=kvm"))
-            return true;
+        const char *names = accelerators(argv);
+        size_t len = names ? strcspn(names, ",") : 0;
+        if (len > 0 && memmem(names, len, "tcg", 3))
+            return false;
+        kvm |= len > 0 && memmem(names, len, "kvm", 3);
     }
-    return false;
+    return kvm;
 }
 
 // "QEMU emulator version 7.2.22 (...)"; 0 when it does not say.

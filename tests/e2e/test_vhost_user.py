@@ -284,6 +284,8 @@ def test_vectors_are_left_out_only_where_qemu_would_crash(processes, vmchannel, 
     assert "vectors=0" in device()
     assert "vectors=0" not in device("-accel", "kvm")
     assert "vectors=0" not in device("-enable-kvm")
+    for words in [("-machine", "pc,accel=kvm:tcg"), ("-accel", "kvm", "-accel", "tcg")]:
+        assert "vectors=0" in device(*words), "QEMU emulates where there is no KVM"
     assert "vectors=0" not in device(version="8.2.1")
 
 
