@@ -201,6 +201,19 @@ guest_config_add_channel(struct guest_config *c, const char *text, struct error 
     return rc;
 }
 
+// Whether one of the options is `server`, as on, off, or a word alone; ",," is a comma of a value.
+static bool
+says_server(const char *text)
+{
+    for (const char *comma = strchr(text, ','); comma; comma = strchr(comma + 1, ',')) {
+        if (comma[1] == ',')
+            comma++;
+        else if (strncmp(comma + 1, "server", 6) == 0 || strncmp(comma + 1, "noserver", 8) == 0)
+            return true;
+    }
+    return false;
+}
+
 // The device of an inward channel listens, whether or not that is said.
 static int
 parse_inward_device(const char *text, struct device *out, struct error *err)
@@ -213,12 +226,15 @@ parse_inward_device(const char *text, struct device *out, struct error *err)
         out->kind != DEVICE_TELNET)
         return error_set(err, 0, "%s: a device that nobody can connect to (" INWARD_FORM ")",
                          device_kind_name(out->kind));
-    if (text[0] == '\0' || strstr(text, ",server"))
+    if (text[0] == '\0' || says_server(text))
         return rc < 0 ? rc
                       : error_set(err, 0,
                                   "the host begins, so that the device has to listen "
                                   "(accepted: server=on)");
-    snprintf(with_server, sizeof(with_server), "%s,server=on", text);
+    int len = snprintf(with_server, sizeof(with_server), "%s,server=on", text);
+    if (len < 0 || (size_t)len >= sizeof(with_server))
+        return error_set(err, 0, "the device has over %d bytes",
+                         EXPANDED_MAX - (int)sizeof(",server=on"));
     return device_parse(with_server, out, err);
 }
 

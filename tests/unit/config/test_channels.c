@@ -187,9 +187,9 @@ TEST(a_range_too_long_to_expand_is_refused)
 TEST(an_inward_channel_listens_whether_or_not_that_is_said)
 {
     static const char *const rows[] = {
-        "22:unix:/a",   "23:unix:/b,server",       "24:unix:/c,server=on,nowait",
-        "25:tcp::2200", "26:telnet::2300",         "27:websocket::8080",
-        "*:unix:/any",  "600:unix:/d,max=2,name=x"};
+        "22:unix:/a",   "23:unix:/b,server",        "24:unix:/c,server=on,nowait",
+        "25:tcp::2200", "26:telnet::2300",          "27:websocket::8080",
+        "*:unix:/any",  "600:unix:/d,max=2,name=x", "601:unix:/e,,server"};
     struct guest_config c;
     guest_config_init(&c);
     assert_int_equal(guest_config_add_channel(&c, "22:unix:/out", NULL), 0);
@@ -207,7 +207,10 @@ TEST(an_inward_channel_listens_whether_or_not_that_is_said)
 
 TEST(bad_inward_channels_are_refused)
 {
-    static const struct {
+    char long_text[4100] = "22:unix:/a";
+    while (strlen(long_text) < sizeof(long_text) - sizeof(",max=1"))
+        strcat(long_text, ",max=1");
+    const struct {
         const char *text, *part;
     } rows[] = {
         {"0:unix:/a", "inward channel '0:unix:/a': no port of the guest's (accepted: PORT:unix:"},
@@ -219,6 +222,8 @@ TEST(bad_inward_channels_are_refused)
         {"22:cmd:cat", "cmd: a device that nobody can connect to"},
         {"22:vsock:3:4", "vsock: a device that nobody can connect to"},
         {"22:unix:/a,server=off", "the device has to listen (accepted: server=on)"},
+        {"22:unix:/a,noserver", "the device has to listen (accepted: server=on)"},
+        {long_text, "inward channel 22: the device has over "},
         {"22:unix:/a,reconnect=1", "'reconnect' does not go with server=on"},
         {"22:unix:/a,foo", "unix: unknown option 'foo'"},
         {"*:telnet::23", "inward channel *: telnet: a port cannot be named in it"},
