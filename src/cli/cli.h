@@ -52,6 +52,8 @@ extern const struct command command_metrics, command_top, command_pcap;
 _Noreturn void die(const struct error *err);            // status 1
 _Noreturn void die_errno(int errnum, const char *what); // status 1, "WHAT: STRERROR"
 _Noreturn void die_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2))); // status 2
+// For who has printed: dies where standard output could not be written.
+void finish_output(void);
 // As shells do: 127 when there is no such program, 126 when it cannot be executed.
 int exec_failure_status(int errnum);
 // Standard input and output become /dev/null, for a process that only logs.

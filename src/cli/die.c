@@ -37,6 +37,14 @@ die_usage(const char *fmt, ...)
     exit(EXIT_USAGE);
 }
 
+void
+finish_output(void)
+{
+    errno = EIO; // where an earlier write failed
+    if (fflush(stdout) != 0 || ferror(stdout))
+        die_errno(errno, "standard output");
+}
+
 int
 exec_failure_status(int errnum)
 {

@@ -31,6 +31,7 @@ list_main(const struct command *self, char **argv)
     settings_init(&s);
     settings_parse_words(&s, self, argv, 0, 0, "no word", NULL);
     bool ok = guests_each(NULL, print_guest, &count);
+    finish_output();
     settings_fini(&s);
     return ok ? EXIT_SUCCESS : EXIT_FAILED;
 }

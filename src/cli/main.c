@@ -74,10 +74,12 @@ main(int argc, char **argv)
         die_usage("no command given (accepted: " KNOWN ")");
     if (is_word(argv[1], "help") || strcmp(argv[1], "-h") == 0) {
         print_help();
+        finish_output();
         return EXIT_SUCCESS;
     }
     if (argv[1][0] == '-' && is_word(argv[1], "version")) {
         printf("vmchannel %s\n", VMCHANNEL_VERSION);
+        finish_output();
         return EXIT_SUCCESS;
     }
     const struct command *command = find_command(argv[1]);

@@ -110,6 +110,7 @@ metrics_main(const struct command *self, char **argv)
     for (size_t i = 0; i < CONTROL_CHANNEL_NUMBERS; i++)
         print_channel_family(&all, &control_channel_numbers[i]);
     printf("# EOF\n");
+    finish_output();
     for (size_t i = 0; i < all.count; i++)
         control_status_fini(&all.list[i]);
     free(all.list);

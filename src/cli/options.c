@@ -105,6 +105,7 @@ settings_parse(struct settings *s, const struct command *command, char **argv)
             return strcmp(*argv, "--") == 0 ? argv + 1 : argv;
         if (strcmp(text, "help") == 0 || strcmp(text, "h") == 0) {
             help_print(stdout, command);
+            finish_output();
             exit(EXIT_SUCCESS);
         }
         if (is_repeated_v(*argv)) {

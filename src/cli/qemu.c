@@ -330,6 +330,7 @@ qemu_main(const struct command *self, char **argv)
     const char *nic = s.nic ? s.nic : nics[0].model;
     if (strcmp(nic, "help") == 0 || strcmp(nic, "?") == 0) {
         print_nics();
+        finish_output();
         return EXIT_SUCCESS;
     }
     if (*nic == '\0' || *nic == ',')

@@ -153,6 +153,7 @@ serve_main(const struct command *self, char **argv)
     int rc = EXIT_SUCCESS;
     if (s.dry_run) {
         print_settings(&s, &config.link);
+        finish_output();
     } else {
         settings_apply_verbosity(&s, LOG_INFO);
         config.control_path = settings_control(&s, &config.control_by_name);

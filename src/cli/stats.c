@@ -53,6 +53,7 @@ stats_main(const struct command *self, char **argv)
         print_json(words[0]);
     else
         guests_each(words[0], print_stats, NULL);
+    finish_output();
     settings_fini(&s);
     return EXIT_SUCCESS;
 }

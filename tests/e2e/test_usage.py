@@ -171,3 +171,12 @@ def test_help_and_version(processes, vmchannel, argv):
         assert len(done.stdout.splitlines()) == 1
     else:
         assert done.stdout.startswith("usage: vmchannel")
+
+
+@pytest.mark.parametrize("argv", [
+    ["--help"], ["--version"], ["run", "--help"], ["qemu", "--nic", "help"], ["metrics"],
+    ["serve", "--dry-run", *LINK, *CHANNEL]], ids=lambda argv: argv[0])
+def test_output_that_cannot_be_written(processes, vmchannel, argv):
+    done = processes.run(["sh", "-c", 'exec "$@" >/dev/full', "sh", vmchannel, *argv])
+    assert done.returncode == 1
+    assert done.stderr == "vmchannel: standard output: No space left on device\n"
