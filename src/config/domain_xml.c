@@ -56,7 +56,7 @@ has_dtd(const char *in, size_t len)
         if (left > 2 && at[1] == '?')
             at = memmem(at, left, "?>", 2);
         else if (left > 4 && memcmp(at, "<!--", 4) == 0)
-            at = memmem(at, left, "-->", 3);
+            at = memmem(at + 4, left - 4, "-->", 3);
         else
             return left > 2 && at[1] == '!';
         if (!at)

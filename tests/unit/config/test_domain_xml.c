@@ -166,6 +166,14 @@ TEST(a_domain_without_our_elements_stays_as_it_is)
     free(back);
 }
 
+TEST(a_comment_may_begin_with_what_ends_a_tag)
+{
+    const char *in = "<!--> <!no DTD -->" HEAD "<devices/></domain>";
+    char *out = translate(in);
+    assert_string_equal(out, in);
+    free(out);
+}
+
 TEST(memory_that_is_shared_already_is_left_alone)
 {
     char *out = round_trip(HEAD UUID "  <memoryBacking>\n    <source type='file'/>\n"

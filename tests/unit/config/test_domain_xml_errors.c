@@ -115,6 +115,7 @@ TEST(documents_that_are_no_domain)
     refused("<network/>", "1:", "<network>: not a domain");
     refused("<!DOCTYPE domain [<!ENTITY a 'b'>]><domain/>", "", "has a DTD");
     refused("<!-- --><?x?>\n<!DOCTYPE domain SYSTEM '/etc/passwd'><domain/>", "", "has a DTD");
+    refused("<!--><? --><!DOCTYPE domain [<!ENTITY a 'b'>]><?x ?><domain/>", "", "has a DTD");
     refused("<?xml version='1.0' encoding='UTF-16'?><domain/>", "1:", "encoding 'UTF-16'");
     refused("<domain>&a;</domain>", "1:", "not XML");
     refused(DOMAIN("lxc", "", "<interface type='vmchannel'>" GOOD "</interface>"),
