@@ -104,7 +104,8 @@ check_well_formed(const char *file, const char *in, size_t len, struct error *er
     xmlParserCtxtPtr parser = xmlNewParserCtxt();
     if (!parser)
         return error_set(err, ENOMEM, "%s", file);
-    xmlDocPtr doc = xmlCtxtReadMemory(parser, in, (int)len, NULL, NULL,
+    // Not what its first bytes look like: it would see what check_form did not.
+    xmlDocPtr doc = xmlCtxtReadMemory(parser, in, (int)len, NULL, "UTF-8",
                                       XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     int rc = doc ? 0 : xml_failure(file, parser, err);
     xmlFreeDoc(doc);

@@ -127,6 +127,14 @@ TEST(documents_that_are_no_domain)
             "3:", "uuid 'xyz'");
 }
 
+// libxml2 knows some by their first bytes. "<?xml version='1.0'?><domain/>" in EBCDIC.
+TEST(an_encoding_that_nobody_declared_is_not_looked_for)
+{
+    refused("\x4c\x6f\xa7\x94\x93\x40\xa5\x85\x99\xa2\x89\x96\x95\x7e\x7d\xf1\x4b\xf0\x7d\x6f\x6e"
+            "\x4c\x84\x96\x94\x81\x89\x95\x61\x6e",
+            "1:", "not XML");
+}
+
 TEST(documents_that_are_too_large_or_have_zero_bytes)
 {
     struct domain_xml_options options = {0};
