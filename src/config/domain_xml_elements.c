@@ -196,6 +196,23 @@ add_escaped(struct buffer *b, const char *text)
     }
 }
 
+// Whether it is enabled; *out is the element then. libvirt knows two words for that, and takes none
+// for no.
+static int
+read_reconnect(const struct domain *d, uint32_t place, uint16_t port, uint32_t *out,
+               struct error *err)
+{
+    char value[XML_VALUE_MAX];
+    uint32_t node = xml_child(&d->xml, place, "reconnect");
+    bool is_said = xml_value(&d->xml, node, "enabled", value);
+    *out = is_said && strcmp(value, "yes") == 0 ? node : XML_NONE;
+    if (!is_said || *out == node || strcmp(value, "no") == 0)
+        return 0;
+    return domain_error(d, node, err,
+                        "channel %u: reconnect enabled='%.64s': unknown (accepted: yes, no)", port,
+                        value);
+}
+
 // The channel as -vmchannel has it, so that one parser judges both.
 static int
 make_channel(const struct domain *d, struct element *e, const struct spelling *s, uint16_t port,
@@ -204,12 +221,15 @@ make_channel(const struct domain *d, struct element *e, const struct spelling *s
     char name[XML_VALUE_MAX], seconds[XML_VALUE_MAX], proxy[XML_VALUE_MAX];
     struct buffer text = {0};
     struct error why;
+    uint32_t reconnect;
+    int rc = read_reconnect(d, s->path_node(d, e->node), port, &reconnect, err);
+    if (rc < 0)
+        return rc;
     buffer_printf(&text, "%u:unix:", port);
     add_escaped(&text, path);
     if (server)
         buffer_add_text(&text, ",server=on,wait=off");
-    uint32_t reconnect = xml_child(&d->xml, s->path_node(d, e->node), "reconnect");
-    if (reconnect != XML_NONE && value_is(d, reconnect, "enabled", "yes")) {
+    if (reconnect != XML_NONE) {
         xml_value(&d->xml, reconnect, "timeout", seconds);
         buffer_add_text(&text, ",reconnect=");
         add_escaped(&text, seconds);

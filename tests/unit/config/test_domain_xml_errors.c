@@ -34,6 +34,15 @@ refused(const char *in, const char *line, const char *part)
     buffer_fini(&out);
 }
 
+TEST(reconnect)
+{
+    refused(ONE("<source port='600'/><target path='/p'><reconnect enabled='on' timeout='1'/>"
+                "</target>"),
+            "4:", "channel 600: reconnect enabled='on': unknown (accepted: yes, no)");
+    refused(ONE("<source port='600'/><target path='/p'><reconnect enabled='yes'/></target>"),
+            "4:", "reconnect");
+}
+
 TEST(ports)
 {
     refused(ONE("<target path='/p'/>"), "4:", "no port");
