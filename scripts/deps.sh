@@ -65,12 +65,12 @@ else
 fi
 
 log=$(mktemp)
+policy=
 trap 'rm -f "$log"; [ -z "$policy" ] || $as_root rm -f "$policy"' EXIT
+trap 'exit 1' HUP INT TERM
 # Servers among the packages are for the tests to start: none is to begin its service now.
-policy=/usr/sbin/policy-rc.d
-if [ -e "$policy" ]; then
-    policy=
-else
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+    policy=/usr/sbin/policy-rc.d
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
     $as_root chmod 755 "$policy"
 fi
