@@ -115,6 +115,9 @@ make_command(char **argv, const struct nic *nic, const char *nic_text, const cha
 {
     struct qemu_command c;
     size_t count = 0, model_len = strcspn(nic_text, ",");
+    // virtio-net-pci, or virtio-net for short; others have no vectors.
+    bool is_pci =
+        !memmem(nic_text, model_len, "-device", 7) && !memmem(nic_text, model_len, "-ccw", 4);
     while (argv[count])
         count++;
     c.argv = calloc(count + 7 + QEMU_VHOST_WORDS_MAX, sizeof(*c.argv));
@@ -123,7 +126,7 @@ make_command(char **argv, const struct nic *nic, const char *nic_text, const cha
     c.netdev = netdev;
     c.device = format("%.*s,netdev=" NETDEV_ID "%s%s%s%s%s", (int)model_len, nic_text,
                       *nic->options ? "," : "", nic->options, mtu,
-                      vhost ? vhost->device_options : "", nic_text + model_len);
+                      vhost && is_pci ? vhost->device_options : "", nic_text + model_len);
 
     memcpy(c.argv, argv, count * sizeof(*c.argv));
     for (size_t i = 0; vhost && vhost->words[i]; i++)
