@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,6 +55,32 @@ is_of_guest(const char *path, const char *name, char uuid[], struct buffer *xml)
     return found;
 }
 
+static void
+unlock(struct domain_change *c)
+{
+    if (c->lock_fd >= 0)
+        close(c->lock_fd);
+    c->lock_fd = -1;
+}
+
+// Once we have the lock of what is at the path now; a change puts another file there.
+static bool
+lock(struct domain_change *c)
+{
+    struct stat mine, now;
+    for (;;) {
+        c->lock_fd = open(c->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (c->lock_fd < 0 || flock(c->lock_fd, LOCK_EX) < 0 || fstat(c->lock_fd, &mine) < 0 ||
+            lstat(c->path, &now) < 0)
+            break;
+        if (mine.st_dev == now.st_dev && mine.st_ino == now.st_ino)
+            return true;
+        unlock(c);
+    }
+    unlock(c);
+    return false;
+}
+
 static bool
 find_document(const char *name, struct domain_change *out, struct buffer *xml)
 {
@@ -70,8 +98,13 @@ find_document(const char *name, struct domain_change *out, struct buffer *xml)
     }
     if (dir)
         closedir(dir);
-    if (!found)
+    buffer_fini(xml);
+    // From before it is read until the change is kept, or one of two at once would be lost.
+    found = found && lock(out) && is_of_guest(out->path, name, out->uuid, xml);
+    if (!found) {
         out->path[0] = '\0';
+        unlock(out);
+    }
     return found;
 }
 
@@ -81,7 +114,7 @@ domain_change_add(const char *name, const char *channel, struct domain_change *o
 {
     struct buffer xml = {0};
     int rc = 0;
-    memset(out, 0, sizeof(*out));
+    *out = (struct domain_change){.lock_fd = -1};
     if (find_document(name, out, &xml)) {
         snprintf(out->what, sizeof(out->what), "add %s", channel);
         rc = domain_xml_add_channel(xml.data, xml.len, name, channel, &out->xml, err);
@@ -95,7 +128,7 @@ domain_change_del(const char *name, uint16_t port, struct domain_change *out, st
 {
     struct buffer xml = {0};
     int rc = 0;
-    memset(out, 0, sizeof(*out));
+    *out = (struct domain_change){.lock_fd = -1};
     if (find_document(name, out, &xml)) {
         snprintf(out->what, sizeof(out->what), "del %u", port);
         rc = domain_xml_del_channel(xml.data, xml.len, name, port, &out->xml, err);
@@ -104,9 +137,10 @@ domain_change_del(const char *name, uint16_t port, struct domain_change *out, st
     return rc;
 }
 
-// In one step: the daemon may be started again at that moment.
+// In one step: the daemon may be started again at that moment. The new file is locked as the old
+// one was.
 static int
-replace_document(const struct domain_change *c)
+replace_document(struct domain_change *c)
 {
     char path[PATH_MAX + sizeof(".new")];
     snprintf(path, sizeof(path), "%s.new", c->path);
@@ -116,16 +150,20 @@ replace_document(const struct domain_change *c)
         return -errno;
     ssize_t n = write(fd, c->xml.data, c->xml.len);
     int rc = n == (ssize_t)c->xml.len ? 0 : n < 0 ? -errno : -ENOSPC;
-    close(fd);
-    if (rc == 0 && rename(path, c->path) < 0)
+    if (rc == 0 && (flock(fd, LOCK_EX) < 0 || rename(path, c->path) < 0))
         rc = -errno;
-    if (rc < 0)
+    if (rc < 0) {
         unlink(path);
-    return rc;
+        close(fd);
+        return rc;
+    }
+    unlock(c);
+    c->lock_fd = fd;
+    return 0;
 }
 
 void
-domain_change_keep(const struct domain_change *c)
+domain_change_keep(struct domain_change *c)
 {
     if (!c->path[0])
         return;
@@ -147,4 +185,5 @@ void
 domain_change_fini(struct domain_change *c)
 {
     buffer_fini(&c->xml);
+    unlock(c);
 }

@@ -14,6 +14,7 @@ struct domain_change {
     char uuid[37];       // of the domain
     char what[PATH_MAX]; // for vmchannel-libvirt: "add PORT:DEVICE" or "del PORT"
     struct buffer xml;   // as it is to be
+    int lock_fd;         // of the daemon's XML: others who change it wait; -1 without a path
 };
 
 // What is to be done for the guest of that name, a domain's or its UUID; does nothing yet. Gives a
@@ -24,5 +25,5 @@ int domain_change_add(const char *name, const char *channel, struct domain_chang
 int
 domain_change_del(const char *name, uint16_t port, struct domain_change *out, struct error *err);
 // Once the daemon has done its part. What cannot be kept is logged: the channel itself works.
-void domain_change_keep(const struct domain_change *c);
+void domain_change_keep(struct domain_change *c);
 void domain_change_fini(struct domain_change *c);

@@ -410,7 +410,7 @@ def serve_dry_run_opens_nothing(program):
         assert os.listdir(d) == []
 
 
-# --- hook ----------------------------------------------------------------------------------------
+# --- domains of libvirt's ------------------------------------------------------------------------
 
 DOMAIN = """<domain type='kvm'>
   <name>web</name>
@@ -420,6 +420,31 @@ DOMAIN = """<domain type='kvm'>
   </devices>
 </domain>
 """
+
+
+def add_keeps_what_others_add_meanwhile(program):
+    with directory() as d:
+        # As libvirt's session calls it.
+        more = {"env": os.environ | {"HOME": d, "XDG_RUNTIME_DIR": d}}
+        xml = execute(program, "xml", "--socket-dir", f"{d}/vmchannel", stdin=None,
+                      input=DOMAIN.replace("/a", f"{d}/a")).stdout
+
+        def hook(operation, moment):
+            done = execute(*as_user(program, "hook", "web", operation, moment, "-"), stdin=None,
+                           input=xml, **more)
+            assert done.returncode == 0, done
+
+        hook("prepare", "begin")
+        try:
+            ports = [str(port) for port in range(601, 617)]
+            adding = [subprocess.Popen(as_user(program, "add", "web", f"{port}:unix:/a"),
+                                       stderr=subprocess.DEVNULL, **more) for port in ports]
+            assert [process.wait(20) for process in adding] == [0] * len(ports)
+            text = next(Path(d, "vmchannel").glob("*.xml")).read_text()
+            missing = [port for port in ports if f"<source port='{port}'/>" not in text]
+            assert missing == [], missing
+        finally:
+            hook("release", "end")
 
 
 def hook_leaves_the_control_socket_of_another_guest(program):
@@ -475,6 +500,7 @@ TESTS = [
     serve_ends_cleanly_when_asked,
     serve_refuses_a_descriptor_that_is_not_open,
     serve_dry_run_opens_nothing,
+    add_keeps_what_others_add_meanwhile,
     hook_leaves_the_control_socket_of_another_guest,
 ]
 
