@@ -105,8 +105,7 @@ set_user(struct settings *s, const char *value, struct error *err)
     bool is_number = *value >= '0' && *value <= '9' && *end == '\0' && number < (uid_t)-1;
     const struct passwd *p = is_number ? getpwuid((uid_t)number) : getpwnam(value);
     if (!p || strlen(p->pw_name) >= sizeof(s->user.name))
-        return error_set(err, EINVAL, "--user: '%s': no such user (accepted: a name or number)",
-                         value);
+        return error_set(err, 0, "--user: '%s': no such user (accepted: a name or number)", value);
     if (geteuid() != 0 && geteuid() != p->pw_uid)
         return error_set(err, EPERM, "--user: cannot become %s", p->pw_name);
     s->user = (struct run_as){.uid = p->pw_uid, .gid = p->pw_gid, .group = (gid_t)-1};
@@ -122,7 +121,7 @@ set_group(struct settings *s, const char *value, struct error *err)
     bool is_number = *value >= '0' && *value <= '9' && *end == '\0' && number < (gid_t)-1;
     const struct group *g = is_number ? getgrgid((gid_t)number) : getgrnam(value);
     if (!g)
-        return error_set(err, EINVAL, "--group: '%s': no such group (accepted: a name or number)",
+        return error_set(err, 0, "--group: '%s': no such group (accepted: a name or number)",
                          value);
     s->guest.access.gid = g->gr_gid;
     return 0;
@@ -134,8 +133,7 @@ set_mode(struct settings *s, const char *value, struct error *err)
     size_t digits = strspn(value, "01234567");
     unsigned long mode = strtoul(value, NULL, 8);
     if (digits == 0 || digits > 5 || value[digits] != '\0' || mode == 0 || mode > 0777)
-        return error_set(err, EINVAL, "--mode: '%s': not a mode (accepted: 1 to 777, octal)",
-                         value);
+        return error_set(err, 0, "--mode: '%s': not a mode (accepted: 1 to 777, octal)", value);
     s->guest.access.mode = (mode_t)mode;
     return 0;
 }

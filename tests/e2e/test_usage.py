@@ -19,7 +19,7 @@ def expect_one_line(done, code, words):
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("vmchannel: ")
     for word in words:
-        assert word in lines[0], (word, lines[0])
+        assert word in done.stderr, (word, done.stderr)
     assert done.stdout == ""
 
 
@@ -89,6 +89,9 @@ BAD_COMMAND_LINES = [
     (["serve", *LINK, *CHANNEL, "--net", "10.0.2.1/24"], ["10.0.2.1/24"]),
     (["serve", *LINK, *CHANNEL, "--mtu", "10"], ["mtu", "576", "65520"]),
     (["serve", *LINK, *CHANNEL, "--name", ""], ["name"]),
+    (["serve", *LINK, *CHANNEL, "--user", ""], ["--user", "''", "name or number)\n"]),
+    (["serve", *LINK, *CHANNEL, "--group", "no such"], ["--group", "no such", "name or number)\n"]),
+    (["serve", *LINK, *CHANNEL, "--mode", "8"], ["--mode", "8", "octal)\n"]),
     (["run", *CHANNEL], ["command"]),
     (["run", *CHANNEL, "--"], ["command"]),
     (["run", "--link", "bogus", *CHANNEL, "true"], ["bogus", "tap", "netns"]),
