@@ -108,7 +108,7 @@ settings_parse(struct settings *s, const struct command *command, char **argv)
             finish_output();
             exit(EXIT_SUCCESS);
         }
-        if (is_repeated_v(*argv)) {
+        if (is_repeated_v(*argv) && find_option(command->id, "v")) {
             for (size_t i = strlen(text); i > 0; i--)
                 settings_raise_verbosity(s);
             argv++;
@@ -127,10 +127,14 @@ settings_parse_words(struct settings *s, const struct command *command, char **a
                      size_t max, const char *wanted, const char *words[WORDS_MAX])
 {
     size_t have = 0;
-    for (argv = settings_parse(s, command, argv); *argv; argv = settings_parse(s, command, argv)) {
+    for (bool has_options = true; *argv; words[have++] = *argv++) {
+        char **rest = has_options ? settings_parse(s, command, argv) : argv;
+        has_options = has_options && (rest == argv || strcmp(rest[-1], "--") != 0);
+        argv = rest;
+        if (!*argv)
+            break;
         if (have == max)
             die_usage("%s: unexpected word '%s' (accepted: %s)", command->name, *argv, wanted);
-        words[have++] = *argv++;
     }
     if (have < min)
         die_usage("%s: too few words (accepted: %s)", command->name, wanted);

@@ -92,6 +92,8 @@ BAD_COMMAND_LINES = [
     (["serve", *LINK, *CHANNEL, "--user", ""], ["--user", "''", "name or number)\n"]),
     (["serve", *LINK, *CHANNEL, "--group", "no such"], ["--group", "no such", "name or number)\n"]),
     (["serve", *LINK, *CHANNEL, "--mode", "8"], ["--mode", "8", "octal)\n"]),
+    (["list", "-v"], ["-v", "--help"]),
+    (["metrics", "-vv"], ["-vv", "--help"]),
     (["run", *CHANNEL], ["command"]),
     (["run", *CHANNEL, "--"], ["command"]),
     (["run", "--link", "bogus", *CHANNEL, "true"], ["bogus", "tap", "netns"]),
@@ -106,6 +108,11 @@ BAD_COMMAND_LINES = [
     "argv, words", BAD_COMMAND_LINES, ids=[" ".join(a)[:60] for a, _ in BAD_COMMAND_LINES])
 def test_bad_command_line(processes, vmchannel, argv, words):
     expect_one_line(processes.run([vmchannel, *argv], timeout=5), 2, words)
+
+
+def test_behind_two_dashes_all_are_words(processes, vmchannel):
+    argv = [vmchannel, "pcap", "--", "-no-such-guest", "-x"]
+    expect_one_line(processes.run(argv, timeout=5), 1, ["-no-such-guest", "no such guest"])
 
 
 BAD_WORLD = [
