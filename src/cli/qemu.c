@@ -243,9 +243,9 @@ open_side(struct other_side *side, char **argv)
         side->qemu_life_fd = fds[1];
     }
     if (side->kind == QEMU_LINK_VHOST_USER) {
-        int rc = qemu_vhost_prepare(&side->vhost, argv, NETDEV_ID);
-        if (rc < 0)
-            die_errno(-rc, "vhost-user: memory size of QEMU's -m, or a directory for the socket");
+        struct error err;
+        if (qemu_vhost_prepare(&side->vhost, argv, NETDEV_ID, &err) < 0)
+            die(&err);
         return NULL;
     }
     enum qemu_age age = qemu_ask_age(argv[0]);

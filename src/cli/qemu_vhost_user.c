@@ -44,8 +44,8 @@ find_size(const char *text, const char **out)
     return 0;
 }
 
-bool
-qemu_vhost_memory_size(char **argv, char *out, size_t out_size)
+int
+qemu_vhost_memory_size(char **argv, char *out, size_t out_size, struct error *err)
 {
     const char *size = DEFAULT_MEMORY;
     size_t len = strlen(size);
@@ -58,10 +58,13 @@ qemu_vhost_memory_size(char **argv, char *out, size_t out_size)
         }
     }
     if (!isdigit((unsigned char)*size) || len + 2 > out_size)
-        return false;
+        return error_set(err, 0,
+                         "vhost-user: QEMU's -m '%.*s': not a size (accepted: as in 512, 4G or "
+                         "size=4G, or memory with a memory-backend of your own)",
+                         (int)(len < 64 ? len : 64), size);
     bool has_unit = isalpha((unsigned char)size[len - 1]);
     snprintf(out, out_size, "%.*s%s", (int)len, size, has_unit ? "" : "M");
-    return true;
+    return 0;
 }
 
 // The user has set up memory: whether it is shared is his affair then.
@@ -119,7 +122,7 @@ ask_major_version(const char *program)
 }
 
 static int
-make_dir(struct qemu_vhost *v)
+make_dir(struct qemu_vhost *v, struct error *err)
 {
     const char *base = getenv("XDG_RUNTIME_DIR");
     // QEMU takes commas for the end of it.
@@ -128,7 +131,7 @@ make_dir(struct qemu_vhost *v)
         base = "/tmp";
     snprintf(v->dir, sizeof(v->dir), "%s/vmchannel-XXXXXX", base);
     if (!mkdtemp(v->dir))
-        return -errno;
+        return error_set(err, errno, "vhost-user: a directory like %s/vmchannel-XXXXXX", base);
     snprintf(v->path, sizeof(v->path), "%s/link.sock", v->dir);
     return 0;
 }
@@ -154,14 +157,15 @@ format(const char *fmt, ...)
 }
 
 static int
-make_words(struct qemu_vhost *v, char **argv, const char *netdev_id, int major)
+make_words(struct qemu_vhost *v, char **argv, const char *netdev_id, int major, struct error *err)
 {
     char size[32];
     size_t count = 0;
     bool ok = true;
     if (!has_own_memory(argv)) {
-        if (!qemu_vhost_memory_size(argv, size, sizeof(size)))
-            return -EINVAL;
+        int rc = qemu_vhost_memory_size(argv, size, sizeof(size), err);
+        if (rc < 0)
+            return rc;
         ok = add_words(
                  v, &count, "-object",
                  format("memory-backend-memfd,id=%s-memory,share=on,size=%s", netdev_id, size)) &&
@@ -173,20 +177,20 @@ make_words(struct qemu_vhost *v, char **argv, const char *netdev_id, int major)
     ok = add_words(v, &count, "-chardev", chardev) && ok;
     ok = ok && add_words(v, &count, "-netdev",
                          format("vhost-user,id=%s,chardev=%s-link", netdev_id, netdev_id));
-    return ok ? 0 : -ENOMEM;
+    return ok ? 0 : error_set(err, ENOMEM, "command line");
 }
 
 int
-qemu_vhost_prepare(struct qemu_vhost *v, char **argv, const char *netdev_id)
+qemu_vhost_prepare(struct qemu_vhost *v, char **argv, const char *netdev_id, struct error *err)
 {
     memset(v, 0, sizeof(*v));
     int major = ask_major_version(argv[0]);
     // Before 8.0, QEMU crashes when vhost-user meets MSI-X under emulation.
     v->device_options = major < 8 && !uses_kvm(argv) ? ",vectors=0" : "";
-    int rc = make_dir(v);
+    int rc = make_dir(v, err);
     if (rc < 0)
         return rc;
-    rc = make_words(v, argv, netdev_id, major);
+    rc = make_words(v, argv, netdev_id, major, err);
     if (rc < 0) {
         qemu_vhost_free_words(v);
         qemu_vhost_remove_dir(v);

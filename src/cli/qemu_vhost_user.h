@@ -4,6 +4,8 @@
 // arguments, changes none.
 #pragma once
 
+#include "base/error.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -16,11 +18,12 @@ struct qemu_vhost {
     const char *device_options;            // to be added to -device
 };
 
-// Makes the directory and the words; argv is QEMU's command line. 0 or -errno, and nothing is left.
-int qemu_vhost_prepare(struct qemu_vhost *v, char **argv, const char *netdev_id);
+// Makes the directory and the words; argv is QEMU's command line. 0 or -errno with err, and nothing
+// is left.
+int qemu_vhost_prepare(struct qemu_vhost *v, char **argv, const char *netdev_id, struct error *err);
 void qemu_vhost_free_words(struct qemu_vhost *v);
 void qemu_vhost_remove_dir(const struct qemu_vhost *v); // the socket is gone by then
 
-// The guest's memory as -m has it, as a size for -object: "256M". out_size >= 16. False when what
-// -m says cannot be understood.
-bool qemu_vhost_memory_size(char **argv, char *out, size_t out_size);
+// The guest's memory as -m has it, as a size for -object: "256M". out_size >= 16. 0; or -EINVAL
+// with err when what -m says cannot be understood.
+int qemu_vhost_memory_size(char **argv, char *out, size_t out_size, struct error *err);

@@ -271,6 +271,14 @@ def test_memory_is_shared_and_of_the_size_asked_for(processes, vmchannel, direct
     assert "memory-backend=vmchannel0-memory" in words
 
 
+def test_memory_that_is_not_understood(processes, vmchannel):
+    done = processes.run([vmchannel, "qemu", "--link", "vhost-user", "true", "-m", "lots",
+                          "-vmchannel", "600:null"])
+    assert done.returncode == 1
+    assert done.stderr == ("vmchannel: vhost-user: QEMU's -m 'lots': not a size (accepted: as in "
+                           "512, 4G or size=4G, or memory with a memory-backend of your own)\n")
+
+
 def test_memory_of_the_users_own_is_left_alone(processes, vmchannel, directory):
     words = qemu_words(processes, vmchannel, directory, "-machine", "q35,memory-backend=m")
     assert "-object" not in words and words.count("-machine") == 1
