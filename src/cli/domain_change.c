@@ -8,13 +8,13 @@
 #include "cli/document.h"
 #include "cli/libvirt_program.h"
 #include "config/domain_xml.h"
+#include "control/path.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -22,17 +22,6 @@
 #include <unistd.h>
 
 #define XML_SUFFIX ".xml"
-
-// As cli/libvirt/domain.c chooses it when the domain is defined.
-static void
-runtime_directory(char *out, size_t size)
-{
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    if (geteuid() == 0)
-        snprintf(out, size, DOMAIN_XML_DIRECTORY);
-    else
-        snprintf(out, size, "%s/vmchannel", runtime ? runtime : "");
-}
 
 // UUID.xml
 static bool
@@ -84,9 +73,9 @@ lock(struct domain_change *c)
 static bool
 find_document(const char *name, struct domain_change *out, struct buffer *xml)
 {
-    char directory[PATH_MAX / 2];
-    runtime_directory(directory, sizeof(directory));
-    DIR *dir = opendir(directory);
+    char directory[CONTROL_PATH_SIZE];
+    // Where the guest itself is found: a domain's control socket is beside these.
+    DIR *dir = control_runtime_dir(directory, NULL) == 0 ? opendir(directory) : NULL;
     bool found = false;
     struct dirent *entry;
     while (dir && !found && (entry = readdir(dir))) {

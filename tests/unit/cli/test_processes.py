@@ -422,29 +422,43 @@ DOMAIN = """<domain type='kvm'>
 """
 
 
+@contextlib.contextmanager
+def running_domain(program, place, **more):
+    """As libvirt's session runs it, but for QEMU. Gives the XML that its daemon is started from."""
+    xml = execute(program, "xml", "--socket-dir", place, stdin=None,
+                  input=DOMAIN.replace("/a", f"{place}.socket")).stdout
+
+    def hook(operation, moment):
+        done = execute(*as_user(program, "hook", "web", operation, moment, "-"), stdin=None,
+                       input=xml, **more)
+        assert done.returncode == 0, done
+
+    hook("prepare", "begin")
+    try:
+        yield next(Path(place).glob("*.xml"))
+    finally:
+        hook("release", "end")
+
+
 def add_keeps_what_others_add_meanwhile(program):
     with directory() as d:
-        # As libvirt's session calls it.
         more = {"env": os.environ | {"HOME": d, "XDG_RUNTIME_DIR": d}}
-        xml = execute(program, "xml", "--socket-dir", f"{d}/vmchannel", stdin=None,
-                      input=DOMAIN.replace("/a", f"{d}/a")).stdout
-
-        def hook(operation, moment):
-            done = execute(*as_user(program, "hook", "web", operation, moment, "-"), stdin=None,
-                           input=xml, **more)
-            assert done.returncode == 0, done
-
-        hook("prepare", "begin")
-        try:
+        with running_domain(program, f"{d}/vmchannel", **more) as xml:
             ports = [str(port) for port in range(601, 617)]
             adding = [subprocess.Popen(as_user(program, "add", "web", f"{port}:unix:/a"),
                                        stderr=subprocess.DEVNULL, **more) for port in ports]
             assert [process.wait(20) for process in adding] == [0] * len(ports)
-            text = next(Path(d, "vmchannel").glob("*.xml")).read_text()
+            text = xml.read_text()
             missing = [port for port in ports if f"<source port='{port}'/>" not in text]
             assert missing == [], missing
-        finally:
-            hook("release", "end")
+
+
+def add_keeps_it_where_the_guest_was_found(program):
+    with directory() as d:
+        more = {"env": os.environ | {"HOME": d, "VMCHANNEL_RUNTIME_DIR": f"{d}/place"}}
+        with running_domain(program, f"{d}/place", **more) as xml:
+            done = execute(*as_user(program, "add", "web", "601:unix:/a"), **more)
+            assert done.returncode == 0 and "<source port='601'/>" in xml.read_text(), done
 
 
 def hook_leaves_the_control_socket_of_another_guest(program):
@@ -501,6 +515,7 @@ TESTS = [
     serve_refuses_a_descriptor_that_is_not_open,
     serve_dry_run_opens_nothing,
     add_keeps_what_others_add_meanwhile,
+    add_keeps_it_where_the_guest_was_found,
     hook_leaves_the_control_socket_of_another_guest,
 ]
 
