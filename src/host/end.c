@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES   (64 * 1024)
-#define DATAGRAM_MAX   65507        // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
-#define CODEC_BYTES    (16 * 1024)  // of a struct codec, rounded up
-#define DATAGRAM_TRIES 64           // errors of earlier datagrams passed over in one call
-#define COPY_BYTES     DATAGRAM_MAX // written at once where they are copied first
+#define DATAGRAM_MAX   65507       // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
+#define CODEC_BYTES    (16 * 1024) // of a struct codec, rounded up
+#define DATAGRAM_TRIES 64          // errors of earlier datagrams passed over in one call
+#define COPY_BYTES     (64 * 1024) // written at once where they are copied first; any datagram
 #define COPY_PIECES    64
 
 static_assert(BUFFER_BYTES > DATAGRAM_MAX, "a datagram is never cut");

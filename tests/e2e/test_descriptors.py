@@ -5,6 +5,7 @@ import hashlib
 import random
 import socket
 import threading
+import time
 
 import pytest
 
@@ -30,6 +31,17 @@ def test_idle_connections_cost_their_sockets_alone(make_guest, listen, socket_pa
         assert h.recv(5) == b"still"
         h.close()
         assert g.recv(1) == b""
+
+
+def test_guest_that_takes_all_descriptors_does_not_fill_the_log(make_guest, listen, socket_path):
+    listen(socket_path, echo)
+    guest = make_guest("netns").start(f"600:unix:{socket_path}", prefix=limited(60))
+    held = [guest.connect(timeout=0.5) for _ in range(60)]
+    guest.daemon.wait_for_log("Too many open files")
+    time.sleep(3)
+    lines = [line for line in guest.daemon.log().splitlines() if "Too many open files" in line]
+    assert len(lines) < 20, lines
+    assert len(held) == 60
 
 
 def test_bulk_without_a_descriptor_to_spare(make_guest, listen, socket_path):
