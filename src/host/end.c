@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // See end.h. What is raw goes straight from the caller's buffers to the descriptor and back; behind
 // a codec, and for datagrams, it goes through buffers of 64 KiB.
-#include "host/end.h"
+#include "host/end_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES   (64 * 1024)
 #define DATAGRAM_MAX   65507       // UDP over IPv4: 65535 less 20 and 8 (RFC 768, RFC 791)
 #define CODEC_BYTES    (16 * 1024) // of a struct codec, rounded up
 #define DATAGRAM_TRIES 64          // errors of earlier datagrams passed over in one call
@@ -20,15 +19,10 @@
 
 static_assert(BUFFER_BYTES > DATAGRAM_MAX, "a datagram is never cut");
 
-struct host_buffer {
-    size_t at, len; // len bytes from `at` on
-    uint8_t bytes[BUFFER_BYTES];
-};
-
 // --- buffers -------------------------------------------------------------------------------------
 
-static void
-buffer_consume(struct host_buffer *b, size_t n)
+void
+host_buffer_consume(struct host_buffer *b, size_t n)
 {
     assert(n <= b->len);
     b->len -= n;
@@ -36,8 +30,8 @@ buffer_consume(struct host_buffer *b, size_t n)
 }
 
 // Free bytes behind the kept ones, which are moved to the front for it.
-static size_t
-buffer_room(struct host_buffer *b)
+size_t
+host_buffer_room(struct host_buffer *b)
 {
     if (b->at > 0)
         memmove(b->bytes, b->bytes + b->at, b->len);
@@ -52,7 +46,7 @@ buffer_copy_out(struct host_buffer *b, const struct iovec *iov, int iovcnt)
     for (int i = 0; i < iovcnt && b->len > 0; i++) {
         size_t n = iov[i].iov_len < b->len ? iov[i].iov_len : b->len;
         memcpy(iov[i].iov_base, b->bytes + b->at, n);
-        buffer_consume(b, n);
+        host_buffer_consume(b, n);
         total += n;
     }
     return total;
@@ -60,8 +54,8 @@ buffer_copy_out(struct host_buffer *b, const struct iovec *iov, int iovcnt)
 
 // --- raw -----------------------------------------------------------------------------------------
 
-static ssize_t
-socket_write(int fd, const struct iovec *iov, int iovcnt)
+ssize_t
+host_end_socket_write(int fd, const struct iovec *iov, int iovcnt)
 {
     const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
                                .msg_iovlen = (size_t)iovcnt};
@@ -82,8 +76,8 @@ file_write(int fd, const struct iovec *iov, int iovcnt)
     return n < 0 ? -errno : n > 0 ? n : -EAGAIN;
 }
 
-static ssize_t
-file_read(int fd, const struct iovec *iov, int iovcnt)
+ssize_t
+host_end_file_read(int fd, const struct iovec *iov, int iovcnt)
 {
     if (fd < 0)
         return -EAGAIN;
@@ -141,141 +135,6 @@ datagram_read(struct host_end *e, const struct iovec *iov, int iovcnt)
     }
     // With nothing but errors and empty datagrams: the rest is at the next call's hand.
     return e->in->len > 0 ? (ssize_t)buffer_copy_out(e->in, iov, iovcnt) : -EINTR;
-}
-
-// --- behind a codec ------------------------------------------------------------------------------
-
-static int
-wire_write(struct host_end *e)
-{
-    while (e->out->len > 0) {
-        const struct iovec iov = {e->out->bytes + e->out->at, e->out->len};
-        ssize_t n = socket_write(e->write_fd, &iov, 1);
-        if (n < 0)
-            return (int)n;
-        buffer_consume(e->out, (size_t)n);
-    }
-    return 0;
-}
-
-int
-host_end_flush(struct host_end *e)
-{
-    if (e->way != HOST_END_CODEC)
-        return 0;
-    size_t n;
-    do {
-        int rc = wire_write(e);
-        if (rc < 0)
-            return rc;
-        n = codec_reply(e->codec, e->out->bytes, buffer_room(e->out));
-        e->out->len += n;
-    } while (n > 0);
-    // An early goodbye waits for the handshake, whose answer it would cut off.
-    if (e->shut && (codec_is_open(e->codec) || e->wire_end != 0))
-        shutdown(e->write_fd, SHUT_WR);
-    return 0;
-}
-
-static ssize_t
-codec_write(struct host_end *e, const struct iovec *iov, int iovcnt)
-{
-    size_t total = 0;
-    if (e->shut || codec_is_shut(e->codec))
-        return -EPIPE;
-    for (int i = 0; i < iovcnt; i++) {
-        for (size_t at = 0; at < iov[i].iov_len;) {
-            struct codec_step step = {0, 0};
-            size_t room = buffer_room(e->out);
-            codec_encode(e->codec, (const uint8_t *)iov[i].iov_base + at, iov[i].iov_len - at,
-                         e->out->bytes + e->out->len, room, &step);
-            e->out->len += step.produced;
-            at += step.consumed;
-            total += step.consumed;
-            if (step.consumed > 0)
-                continue;
-            int rc = e->out->len > 0 ? wire_write(e) : -EAGAIN; // full, or not open yet
-            if (rc < 0)
-                return total > 0 ? (ssize_t)total : rc;
-        }
-    }
-    wire_write(e); // what it does not take, or why, shows at the next flush
-    return (ssize_t)total;
-}
-
-// The peer has said its last word in the codec's way, or broken its rules.
-static void
-wire_ended(struct host_end *e, int how)
-{
-    e->wire_end = how;
-    e->in->len = 0;
-    if (codec_is_shut(e->codec))
-        e->shut = true; // the answer, if one is owed, then SHUT_WR
-    host_end_flush(e);
-}
-
-// More wire bytes behind what `in` has. > 0, 0 at the end, or -errno.
-static ssize_t
-wire_read(struct host_end *e)
-{
-    size_t room = buffer_room(e->in);
-    if (room == 0)
-        return -EPROTO; // no message of a codec is as long before it takes some of it
-    const struct iovec iov = {e->in->bytes + e->in->len, room};
-    ssize_t n = file_read(e->read_fd, &iov, 1);
-    if (n > 0)
-        e->in->len += (size_t)n;
-    return n;
-}
-
-// Decodes what is there into one iovec. 0, CODEC_END or -EPROTO.
-static int
-decode_into(struct host_end *e, const struct iovec *iov, size_t *produced)
-{
-    struct codec_step step;
-    int rc;
-    *produced = 0;
-    do {
-        rc = codec_decode(e->codec, e->in->bytes + e->in->at, e->in->len,
-                          (uint8_t *)iov->iov_base + *produced, iov->iov_len - *produced, &step);
-        buffer_consume(e->in, step.consumed);
-        *produced += step.produced;
-    } while (rc == 0 && (step.consumed > 0 || step.produced > 0) && e->in->len > 0 &&
-             *produced < iov->iov_len);
-    return rc;
-}
-
-// Stream bytes out of what `in` has, or -EINTR when there is none in it.
-static ssize_t
-codec_take(struct host_end *e, const struct iovec *iov)
-{
-    size_t produced;
-    int rc = decode_into(e, iov, &produced);
-    if (rc != 0)
-        wire_ended(e, rc);
-    else
-        host_end_flush(e); // what the decoding made the codec owe; a failure shows later
-    if (produced > 0)
-        return (ssize_t)produced; // an end is told by the next call
-    if (rc == 0)
-        return -EINTR;
-    return rc == CODEC_END ? 0 : rc;
-}
-
-static ssize_t
-codec_read(struct host_end *e, const struct iovec *iov)
-{
-    if (e->wire_end != 0)
-        return e->wire_end == CODEC_END ? 0 : e->wire_end;
-    ssize_t n = e->in->len > 0 ? codec_take(e, iov) : -EINTR;
-    if (n != -EINTR)
-        return n;
-    n = wire_read(e);
-    if (n == 0)
-        wire_ended(e, codec_may_end(e->codec) ? CODEC_END : -ECONNRESET);
-    if (n == 0)
-        return e->wire_end == CODEC_END ? 0 : e->wire_end;
-    return n < 0 ? n : codec_take(e, iov);
 }
 
 // --- ends ----------------------------------------------------------------------------------------
@@ -411,7 +270,7 @@ write_once(struct host_end *e, const struct iovec *iov, int iovcnt)
     ssize_t n = 0;
     switch (e->way) {
     case HOST_END_SOCKET:
-        n = socket_write(e->write_fd, iov, iovcnt);
+        n = host_end_socket_write(e->write_fd, iov, iovcnt);
         break;
     case HOST_END_DATAGRAM:
         n = datagram_write(e, iov, iovcnt);
@@ -420,7 +279,7 @@ write_once(struct host_end *e, const struct iovec *iov, int iovcnt)
         n = file_write(e->write_fd, iov, iovcnt);
         break;
     case HOST_END_CODEC:
-        n = codec_write(e, iov, iovcnt);
+        n = host_end_codec_write(e, iov, iovcnt);
         break;
     case HOST_END_NULL:
         for (int i = 0; i < iovcnt; i++)
@@ -491,14 +350,14 @@ host_end_read(struct host_end *e, const struct iovec *iov, int iovcnt)
     ssize_t n;
     switch (e->way) {
     case HOST_END_SOCKET:
-        return file_read(e->read_fd, iov, iovcnt);
+        return host_end_file_read(e->read_fd, iov, iovcnt);
     case HOST_END_FILE:
-        n = file_read(e->read_fd, iov, iovcnt);
+        n = host_end_file_read(e->read_fd, iov, iovcnt);
         return n == 0 && e->no_eof ? -EIO : n;
     case HOST_END_DATAGRAM:
         return datagram_read(e, iov, iovcnt);
     case HOST_END_CODEC:
-        return codec_read(e, &iov[0]);
+        return host_end_codec_read(e, &iov[0]);
     case HOST_END_NULL:
         return -EAGAIN;
     }
