@@ -41,7 +41,7 @@ read_input(size_t *len)
 }
 
 struct input {
-    const char *xml;
+    char *xml; // owned
     size_t len;
     struct domain_info domain; // read from it
 };
@@ -123,6 +123,17 @@ survive(void)
 }
 
 static int
+run_event(int (*function)(const struct input *in), struct input *in, const char *name)
+{
+    struct error err;
+    if (domain_xml_read(in->xml, in->len, name, &in->domain, &err) < 0)
+        die(&err);
+    int status = in->domain.is_translated ? function(in) : EXIT_SUCCESS;
+    domain_info_fini(&in->domain);
+    return status;
+}
+
+static int
 hook_main(const struct command *self, char **argv)
 {
     static const struct {
@@ -132,7 +143,7 @@ hook_main(const struct command *self, char **argv)
         {"prepare", "begin", start}, {"release", "end", stop}, {"reconnect", "begin", reconnect}};
     struct settings s;
     struct input in;
-    struct error err;
+    int status = EXIT_SUCCESS;
 
     settings_init(&s);
     char **words = settings_parse(&s, self, argv);
@@ -140,18 +151,17 @@ hook_main(const struct command *self, char **argv)
         die_usage("hook: DOMAIN, OPERATION and MOMENT are missing (accepted: hook DOMAIN OPERATION "
                   "MOMENT EXTRA, as libvirt calls it)");
     in.xml = read_input(&in.len);
-    if (!memmem(in.xml, in.len, DOMAIN_XML_NAMESPACE, strlen(DOMAIN_XML_NAMESPACE)))
-        return EXIT_SUCCESS;
-    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+    bool is_ours = memmem(in.xml, in.len, DOMAIN_XML_NAMESPACE, strlen(DOMAIN_XML_NAMESPACE));
+    for (size_t i = 0; is_ours && i < sizeof(events) / sizeof(events[0]); i++) {
         if (strcmp(words[1], events[i].operation) != 0 || strcmp(words[2], events[i].moment) != 0)
             continue;
         if (events[i].function == reconnect)
             survive();
-        if (domain_xml_read(in.xml, in.len, words[0], &in.domain, &err) < 0)
-            die(&err);
-        return in.domain.is_translated ? events[i].function(&in) : EXIT_SUCCESS;
+        status = run_event(events[i].function, &in, words[0]);
+        break;
     }
-    return EXIT_SUCCESS;
+    free(in.xml);
+    return status;
 }
 
 const struct command command_hook = {
