@@ -340,14 +340,15 @@ static const struct control_ops ops = {
 
 // --- the socket ----------------------------------------------------------------------------------
 
-// In a directory of our own. A namesake that is just ending may remove that once.
+// In a directory of our own, or the user's to whom a killed one gave it. A namesake that is just
+// ending may remove that once.
 static struct control_server *
-open_by_name(struct broker *b, struct error *err)
+open_by_name(struct broker *b, const struct run_as *user, struct error *err)
 {
     struct control_server *s = NULL;
     for (int i = 0; i < 2 && !s; i++) {
         char path[CONTROL_PATH_SIZE];
-        if (control_path_make(b->guest->name, path, err) < 0)
+        if (control_path_make(b->guest->name, user ? user->uid : (uid_t)-1, path, err) < 0)
             return NULL;
         s = control_server_new(b->loop, b->guest->name, path, &ops, b, err);
         if (s)
@@ -390,7 +391,7 @@ broker_control_open(struct broker *b, const struct broker_config *config, struct
     if (!config->control_by_name)
         return 0;
     // Nobody asked for it: a guest is not left without its channels for that.
-    b->control = open_by_name(b, err);
+    b->control = open_by_name(b, config->user, err);
     if (!b->control || (config->user && give_dir_away(b, config->user, err) < 0))
         log_warn("%s: %s; the channels stay as they are (--control=off for silence)",
                  b->guest->name, err->text);

@@ -79,7 +79,7 @@ make_dir(const char *path, mode_t mode, struct error *err)
 }
 
 int
-control_path_make(const char *name, char out[CONTROL_PATH_SIZE], struct error *err)
+control_path_make(const char *name, uid_t user, char out[CONTROL_PATH_SIZE], struct error *err)
 {
     char dir[CONTROL_PATH_SIZE];
     int rc = control_path(name, out, err);
@@ -94,7 +94,7 @@ control_path_make(const char *name, char out[CONTROL_PATH_SIZE], struct error *e
     rc = make_dir(dir, 0700, err);
     struct stat st;
     bool ours = rc == 0 && lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && !(st.st_mode & 022) &&
-                (st.st_uid == geteuid() || geteuid() == 0); // root's may be of a --user
+                (st.st_uid == geteuid() || st.st_uid == user);
     if (rc == 0 && !ours)
         rc = error_set(err, 0, "control: %s: not a directory that is ours alone", dir);
     return rc;
