@@ -240,6 +240,28 @@ TEST(pieces_of_any_number_and_length_are_written_and_logged_in_order)
     host_end_close(&e);
 }
 
+// What is written in several goes may be full after the first: those bytes are taken, and logged.
+TEST(pipe_that_is_full_between_two_goes_has_taken_the_first)
+{
+    enum { PIPE = 65536 };
+    static uint8_t bytes[2 * PIPE], got[PIPE];
+    const struct iovec iov = {bytes, sizeof(bytes)};
+    struct host_end e;
+    int fds[2], log = memfd_create("log", MFD_CLOEXEC);
+    struct device dev = device_of("pipe:/p");
+    memset(bytes, 'b', sizeof(bytes));
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_int_equal(fcntl(fds[1], F_SETPIPE_SZ, PIPE), PIPE);
+    assert_int_equal(host_end_init(&e, &dev, log, fds, 2), 0);
+    assert_int_equal(host_end_write(&e, &iov, 1), PIPE);
+    assert_int_equal(host_end_write(&e, &iov, 1), -EAGAIN);
+    assert_int_equal(read(fds[0], got, sizeof(got)), PIPE);
+    assert_memory_equal(got, bytes, PIPE);
+    assert_int_equal(lseek(log, 0, SEEK_END), PIPE);
+    close(log);
+    host_end_close(&e);
+}
+
 TEST(datagrams_that_are_logged_stay_what_they_are)
 {
     struct host_end e;

@@ -138,6 +138,21 @@ TEST(large_pings_of_one_turn_are_answered_while_there_is_room)
     bench_fini(&b);
 }
 
+TEST(ping_that_finds_the_link_full_takes_no_room)
+{
+    bench_init(&b, NULL);
+    uint8_t lost[100], bytes[100];
+    b.link_full = true;
+    bench_frame(&b, lost, echo_numbered(lost, OUR_ADDR, 1));
+    assert_int_equal(b.sent_count, 0);
+    b.link_full = false;
+    stack_unblock(b.stack);
+    bench_frame(&b, bytes, echo_numbered(bytes, OUR_ADDR, 2));
+    assert_int_equal(b.sent_count, 1);
+    assert_int_equal(b.sent[0].bytes[34 + 7], 2);
+    bench_fini(&b);
+}
+
 TEST(bad_checksum_or_other_address_is_silence)
 {
     bench_init(&b, NULL);
